@@ -1,0 +1,38 @@
+//! Every bound of the store, in one place, with its unit last.
+
+/// Transactions that may be open at once in one store: each needs a slot in the watermark.
+pub const OPEN_TRANSACTIONS_MAX: usize = 4096;
+/// Shards of one store.
+pub const SHARDS_MAX: usize = 64;
+/// Points of each shard on the ring; more balance better and cost more when the ring is built.
+pub const RING_POINTS_PER_SHARD: usize = 256;
+/// Tables of one store: a record names its table in 16 bits.
+pub const TABLES_MAX: usize = 65_535;
+/// The longest key or byte-string value.
+pub const PAYLOAD_LEN_MAX_BYTES: usize = 1 << 30;
+/// Failures after which `transact` gives up, unless the builder says otherwise.
+pub const RETRIES_MAX_DEFAULT: u32 = 1_000_000;
+/// The shortest back-off after an abort.
+pub const BACKOFF_MIN_NS: u64 = 100;
+/// The longest back-off after an abort.
+pub const BACKOFF_MAX_NS: u64 = 100_000;
+/// Pauses a transaction grants an undecided writer before it decides that writer's fate.
+pub const UNDECIDED_SPINS_MAX: u32 = 64;
+/// Times a commit draws a later timestamp because a reader raised its floor, before it gives way.
+pub const REDRAWS_MAX: u32 = 16;
+/// Failed attempts after which a transaction asks for the right of way.
+pub const STARVING_AFTER_RETRIES: u32 = 8;
+/// The longest right of way that a starving transaction can hold.
+pub const RIGHT_OF_WAY_MAX_NS: u64 = 10_000_000;
+/// Reads that may be checked again to move a snapshot forward instead of aborting.
+pub const EXTENSION_READS_MAX: usize = 64;
+/// Chain length from which a writer prunes a record whose reclamation ticket another worker holds.
+pub const VOLUNTEER_DEPTH: u16 = 8;
+/// Records one commit may prune beyond those it wrote itself.
+pub const RECLAIM_STEPS_PER_COMMIT: usize = 4;
+/// Queued records that make a worker look for the oldest snapshot again.
+pub const RECLAIM_BATCH: usize = 32;
+/// Blocks that wait for one epoch together.
+pub const LIMBO_BATCH: usize = 64;
+/// The longest wait for a lock, by the protocols that have locks, before they abort.
+pub const LOCK_WAIT_MAX_MS: u64 = 1_000;

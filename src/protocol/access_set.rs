@@ -1,0 +1,213 @@
+//! What a transaction has read and what it will write. One form for every protocol, without types.
+
+use crate::storage::Words;
+use crate::storage::hash_index::Witness;
+use crate::storage::record::Record;
+use crate::storage::table::TableCore;
+use crate::storage::version::Version;
+
+/// Writes up to which a search goes through them one by one.
+const LINEAR_MAX: usize = 8;
+
+/// A record that was read, and the version that was found (null: none).
+#[derive(Debug)]
+pub(crate) struct ReadEntry<W: Words> {
+    pub(crate) record: *const Record<W>,
+    pub(crate) version: *const Version<W>,
+    pub(crate) shard: u32,
+}
+
+/// A key that was absent, and the proof.
+#[derive(Debug)]
+pub(crate) struct AbsentEntry<W: Words> {
+    pub(crate) witness: Witness<W>,
+    pub(crate) table: *const TableCore<W>,
+    pub(crate) hash: u64,
+    pub(crate) shard: u32,
+}
+
+/// What a write depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WriteKind {
+    /// On nothing: it may land on any committed version.
+    Blind,
+    /// On `base` being the newest version.
+    Based,
+    /// On the key having no record: the record is private until it is installed.
+    Insert,
+}
+
+/// How far a write has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WriteState {
+    /// Its version is private.
+    Private,
+    /// Its version is the head of the chain, undecided.
+    Installed,
+}
+
+/// A version to be installed.
+#[derive(Debug)]
+pub(crate) struct WriteEntry<W: Words> {
+    pub(crate) record: *mut Record<W>,
+    pub(crate) version: *mut Version<W>,
+    /// For a write that depends on it: the version that was read (null: none).
+    pub(crate) base: *mut Version<W>,
+    pub(crate) table: *const TableCore<W>,
+    pub(crate) hash: u64,
+    pub(crate) shard: u32,
+    pub(crate) kind: WriteKind,
+    pub(crate) state: WriteState,
+    /// The install took the record's reclamation ticket.
+    pub(crate) ticket: bool,
+}
+
+/// The reads and writes of one transaction. Reused by the next one on the same worker, so that an
+/// operation allocates nothing once the vectors have grown.
+#[derive(Debug)]
+pub(crate) struct AccessSet<W: Words> {
+    pub(crate) reads: Vec<ReadEntry<W>>,
+    pub(crate) absents: Vec<AbsentEntry<W>>,
+    pub(crate) writes: Vec<WriteEntry<W>>,
+    /// Versions that a later write of the same transaction replaced. Kept until the end, because
+    /// references to them may have been handed out.
+    pub(crate) replaced: Vec<(*const TableCore<W>, *mut Version<W>)>,
+    /// One bit for each written key's hash: most searches end here.
+    filter: u64,
+    /// Open addressing by hash over `writes` (index + 1), once there are more than a few.
+    places: Vec<u32>,
+}
+
+impl<W: Words> AccessSet<W> {
+    pub(crate) fn new() -> Self {
+        AccessSet {
+            reads: Vec::new(),
+            absents: Vec::new(),
+            writes: Vec::new(),
+            replaced: Vec::new(),
+            filter: 0,
+            places: Vec::new(),
+        }
+    }
+
+    /// Forgets everything. Whoever calls this has already disposed of the versions.
+    pub(crate) fn clear(&mut self) {
+        self.reads.clear();
+        self.absents.clear();
+        self.writes.clear();
+        self.replaced.clear();
+        self.filter = 0;
+        self.places.clear();
+    }
+
+    /// The write to the key of `table` with this hash for which `same` holds.
+    #[inline]
+    pub(crate) fn find_write(
+        &self,
+        table: *const TableCore<W>,
+        hash: u64,
+        same: impl Fn(&WriteEntry<W>) -> bool,
+    ) -> Option<usize> {
+        if self.filter & Self::filter_bit(hash) == 0 {
+            return None;
+        }
+        let matches = |entry: &WriteEntry<W>| {
+            entry.hash == hash && std::ptr::eq(entry.table, table) && same(entry)
+        };
+        if self.places.is_empty() {
+            return self.writes.iter().position(matches);
+        }
+        let mask = self.places.len() - 1;
+        let mut place = hash as usize & mask;
+        while self.places[place] != 0 {
+            let index = self.places[place] as usize - 1;
+            if matches(&self.writes[index]) {
+                return Some(index);
+            }
+            place = (place + 1) & mask;
+        }
+        None
+    }
+
+    fn filter_bit(hash: u64) -> u64 {
+        // Bits that place neither shard nor bucket in a small table.
+        1 << (hash >> 58)
+    }
+
+    /// Adds a write to a key that has none yet.
+    pub(crate) fn push_write(&mut self, entry: WriteEntry<W>) {
+        self.filter |= Self::filter_bit(entry.hash);
+        self.writes.push(entry);
+        if self.writes.len() * 2 > self.places.len() && self.writes.len() > LINEAR_MAX {
+            self.rebuild_places();
+        } else if !self.places.is_empty() {
+            self.place(self.writes.len() - 1);
+        }
+    }
+
+    #[cold]
+    fn rebuild_places(&mut self) {
+        let len = (self.writes.len() * 4).next_power_of_two();
+        self.places.clear();
+        self.places.resize(len, 0);
+        for index in 0..self.writes.len() {
+            self.place(index);
+        }
+    }
+
+    fn place(&mut self, index: usize) {
+        let mask = self.places.len() - 1;
+        let mut place = self.writes[index].hash as usize & mask;
+        while self.places[place] != 0 {
+            place = (place + 1) & mask;
+        }
+        self.places[place] = index as u32 + 1;
+    }
+
+    /// Puts the writes into the one order in which every transaction installs: by shard, then by
+    /// record. After this, writes are no longer found by `find_write`.
+    pub(crate) fn order_writes(&mut self) {
+        self.filter = 0;
+        self.writes
+            .sort_unstable_by_key(|write| (write.shard, write.record));
+    }
+
+    /// Puts the reads of each shard side by side.
+    pub(crate) fn order_reads(&mut self) {
+        self.reads.sort_unstable_by_key(|read| read.shard);
+        self.absents.sort_unstable_by_key(|absent| absent.shard);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::storage::NoWords;
+
+    #[test]
+    fn a_write_is_found_among_few_and_among_many() {
+        let mut access: AccessSet<NoWords> = AccessSet::new();
+        for count in 0..1000u64 {
+            let hash = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            assert_eq!(access.find_write(std::ptr::null(), hash, |_| true), None);
+            access.push_write(WriteEntry {
+                record: std::ptr::null_mut(),
+                version: std::ptr::null_mut(),
+                base: std::ptr::null_mut(),
+                table: std::ptr::null(),
+                hash,
+                shard: 0,
+                kind: WriteKind::Blind,
+                state: WriteState::Private,
+                ticket: false,
+            });
+            for earlier in [0, count / 2, count] {
+                let hash = earlier.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let found = access.find_write(std::ptr::null(), hash, |_| true);
+                assert_eq!(found, Some(earlier as usize));
+            }
+        }
+        access.clear();
+        assert_eq!(access.find_write(std::ptr::null(), 0, |_| true), None);
+    }
+}

@@ -1,0 +1,133 @@
+//! Installing versions and taking them back: the same for every protocol that keeps chains.
+
+use super::access_set::{WriteEntry, WriteState};
+use super::context::Context;
+use super::janitor::Garbage;
+use super::{Conflict, Place, Protocol, Step};
+use crate::error::AbortReason;
+use crate::limits::VOLUNTEER_DEPTH;
+use crate::storage::hash_index::Inserted;
+use crate::storage::record::{Head, Record};
+use crate::storage::version::Version;
+use std::ptr::NonNull;
+
+/// Publishes a private record, with the version that the write made for it, in the index. The version
+/// is stamped already.
+pub(crate) fn publish_record<P: Protocol>(cx: &mut Context<'_, P>, index: usize) -> Step<P, ()> {
+    let write = &mut cx.worker.access.writes[index];
+    // SAFETY: private until it is in the index.
+    let (record, version) = unsafe { (&*write.record, &*write.version) };
+    // A key that is inserted and removed by one transaction leaves a record that has to go again.
+    write.ticket = version.is_tombstone();
+    record.set_private_head(Head::new(write.version, write.ticket));
+    // SAFETY: tables live as long as the store.
+    let table = unsafe { &*write.table };
+    let same = |other: &Record<P::Words>| {
+        other.hash == record.hash && table.same_key(other, record) && !other.head().is_dead()
+    };
+    let table_index = &table.shards[write.shard as usize];
+    let garbage = &mut cx.worker.garbage;
+    let mut retire = |array| garbage.push(Garbage::Array(table_index, array));
+    match table_index.insert(write.record, write.hash, same, &mut retire) {
+        Inserted::Yes => {
+            write.state = WriteState::Installed;
+            Ok(())
+        }
+        Inserted::Exists => {
+            let at = Some(Place::Key(table, write.hash));
+            Err(Conflict {
+                reason: AbortReason::InsertConflict,
+                at,
+            })
+        }
+        Inserted::OutOfMemory => Err(Conflict::new(AbortReason::OutOfMemory)),
+    }
+}
+
+/// Installs a write's version on `base`, the newest committed version (or null), whose begin is given.
+/// False if the head is no longer `head`.
+pub(crate) fn install_on<P: Protocol>(
+    cx: &mut Context<'_, P>,
+    index: usize,
+    head: Head<P::Words>,
+    base: *mut Version<P::Words>,
+    begin: u64,
+) -> bool {
+    let write = &mut cx.worker.access.writes[index];
+    // SAFETY: the record of an open transaction's write is alive; the version is ours.
+    let (record, version) = unsafe { (&*write.record, &*write.version) };
+    version.set_older(base);
+    let below = NonNull::new(base)
+        // SAFETY: the newest committed version stays while this step is pinned.
+        .map_or(0, |base| unsafe { base.as_ref() }.depth().saturating_add(1));
+    version.set_depth(below);
+    // Whoever creates something to unlink takes the ticket, unless it is taken.
+    let creates_garbage = !base.is_null() || version.is_tombstone();
+    let new_head = Head::new(write.version, head.has_ticket() || creates_garbage);
+    if record.exchange(head, new_head).is_err() {
+        return false;
+    }
+    write.state = WriteState::Installed;
+    write.ticket = creates_garbage && !head.has_ticket();
+    let table = write.table;
+    cx.worker.commit_floor = cx.worker.commit_floor.max(begin);
+    if let Some(aborted) = NonNull::new(head.version()).filter(|head| head.as_ptr() != base) {
+        // We installed in place of an aborted version, and so it is ours to put away.
+        cx.retire_version(table, aborted);
+    }
+    true
+}
+
+/// Takes an aborted version out of its chain, unless somebody has installed in its place.
+pub(crate) fn take_back<P: Protocol>(cx: &mut Context<'_, P>, index: usize) {
+    let WriteEntry {
+        record: pointer,
+        version,
+        table,
+        ticket,
+        ..
+    } = cx.worker.access.writes[index];
+    // SAFETY: the record of an open transaction's write is alive; the version is ours, or in limbo
+    // since this step was pinned.
+    let (record, base) = unsafe { (&*pointer, (*version).older()) };
+    let mut queue = ticket;
+    loop {
+        let head = record.head();
+        if head.version() != version {
+            break;
+        }
+        // A record without any version has to leave the index again; that needs the ticket.
+        let empty = base.is_null();
+        let others = head.has_ticket() && !ticket;
+        if record
+            .exchange(head, Head::new(base, others || empty))
+            .is_ok()
+        {
+            // Otherwise the ticket goes back with the version.
+            queue = empty && !others;
+            cx.retire_version(table, NonNull::new(version).expect("an installed version"));
+            break;
+        }
+    }
+    if queue {
+        cx.worker.tickets.push((pointer, cx.worker.snapshot));
+    }
+    cx.worker.access.writes[index].version = std::ptr::null_mut();
+}
+
+/// After a commit: passes on the tickets that the installs took, and the records whose chains have
+/// grown long while somebody else holds theirs.
+#[inline]
+pub(crate) fn hand_over<P: Protocol>(cx: &mut Context<'_, P>) {
+    let worker = &mut *cx.worker;
+    for write in &worker.access.writes {
+        // SAFETY: our own version; this step has been pinned since before it was installed.
+        let depth = unsafe { &*write.version }.depth();
+        if write.ticket {
+            worker.tickets.push((write.record, worker.commit));
+        } else if depth >= VOLUNTEER_DEPTH && depth.is_multiple_of(VOLUNTEER_DEPTH) {
+            worker.crowded.push(write.record);
+        }
+        cx.tallies.chain_length_max.raise(u64::from(depth) + 1);
+    }
+}

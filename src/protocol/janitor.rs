@@ -1,0 +1,509 @@
+//! The janitor: old versions, dead records and replaced index arrays, put away a little at a time.
+//!
+//! Each worker has one. A commit hands it the records whose reclamation ticket it took and the memory
+//! it unlinked, and then does a bounded amount of work on it. A janitor has its own flag, apart from
+//! its worker's transaction, so that an idle snapshot, or a thread that has gone away, leaves no ticket
+//! where nobody can work on it: busy workers visit the others' janitors in turn.
+//!
+//! # Invariant
+//!
+//! A record whose head has the ticket bit is in exactly one janitor's queue (or in the hands of whoever
+//! is working on it), so a queue never holds a record that somebody else has freed.
+
+use super::Protocol;
+use super::context::{Core, Tallies, Worker, WorkerCell};
+use crate::limits::{RECLAIM_BATCH, RECLAIM_STEPS_PER_COMMIT};
+use crate::reclaim::arena::{Arena, ChunkPool};
+use crate::reclaim::limbo::Limbo;
+use crate::reclaim::watermark::Live;
+use crate::storage::Words;
+use crate::storage::decision::Decision;
+use crate::storage::hash_index::{Array, HashIndex};
+use crate::storage::prune::{self, Left, Unlinked};
+use crate::storage::record::{Head, Record};
+use crate::storage::table::TableCore;
+use crate::storage::version::Version;
+use crate::sync::step::{self, Step};
+use crossbeam_epoch::Guard;
+use std::cell::UnsafeCell;
+use std::collections::VecDeque;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The arena class of a decision word.
+const DECISION_SIZE: usize = size_of::<Decision>();
+
+/// Something unlinked: nobody who begins now can reach it.
+#[derive(Debug)]
+pub(crate) enum Garbage<W: Words> {
+    /// A version.
+    Version(*const TableCore<W>, NonNull<Version<W>>),
+    /// A record without versions.
+    Record(*const TableCore<W>, NonNull<Record<W>>),
+    /// An index array that was replaced.
+    Array(*const HashIndex<W>, Box<Array<W>>),
+    /// A decision word that no version points to.
+    Decision(NonNull<Decision>),
+}
+
+impl<W: Words> Garbage<W> {
+    /// Frees it; its grace period is over. Returns the bytes of a version.
+    pub(crate) fn dispose(self, arena: &mut Arena, pool: &ChunkPool) -> usize {
+        match self {
+            Garbage::Version(table, version) => {
+                // SAFETY: tables live as long as the store, and nobody can reach the version.
+                return unsafe { (*table).free_version(arena, pool, version) };
+            }
+            Garbage::Record(table, record) => {
+                // SAFETY: as above.
+                unsafe { (*table).free_record(arena, pool, record) };
+            }
+            Garbage::Array(index, array) => {
+                drop(array);
+                // SAFETY: an index lives as long as its table.
+                unsafe { (*index).settle() };
+            }
+            Garbage::Decision(decision) => {
+                // SAFETY: made by `new_decision`.
+                unsafe { free_decision(decision, arena, pool) };
+            }
+        }
+        0
+    }
+}
+
+/// A decision word in the arena; `None` if there is no memory.
+#[inline]
+pub(crate) fn new_decision(
+    priority: u32,
+    arena: &mut Arena,
+    pool: &ChunkPool,
+) -> Option<NonNull<Decision>> {
+    // Blocks whose size is a multiple of a cache line lie on one.
+    let (block, _) = arena.allocate(pool, DECISION_SIZE, crate::reclaim::arena::BLOCK_ALIGN)?;
+    let decision: NonNull<Decision> = block.cast();
+    // SAFETY: the block is ours and large enough.
+    unsafe { decision.write(Decision::new(priority)) };
+    Some(decision)
+}
+
+/// # Safety
+///
+/// Made by [`new_decision`], and nobody can reach it.
+unsafe fn free_decision(decision: NonNull<Decision>, arena: &mut Arena, pool: &ChunkPool) {
+    let class = crate::reclaim::arena::class_of(DECISION_SIZE).expect("a small block");
+    // SAFETY: the caller's promise.
+    unsafe { arena.free(pool, decision.cast(), class, (DECISION_SIZE, 1)) };
+}
+
+/// Something out of use that a transaction may still hold a pointer to between its operations.
+#[derive(Debug)]
+enum Dying<W: Words> {
+    /// A record; with `None` it is dead but could not be taken out of the index yet.
+    Record(*const TableCore<W>, *mut Record<W>, Option<u64>),
+    /// An index array and when it was replaced.
+    Array(*const HashIndex<W>, Box<Array<W>>, u64),
+}
+
+/// A janitor's queues.
+#[derive(Debug)]
+pub(crate) struct Chores<W: Words> {
+    /// Records with a version to unlink, and when it was overwritten; in that order.
+    recent: VecDeque<(*mut Record<W>, u64)>,
+    /// Records with a version that an old snapshot still sees, and that snapshot.
+    parked: VecDeque<(*mut Record<W>, u64)>,
+    dying: VecDeque<Dying<W>>,
+    limbo: Limbo<Garbage<W>>,
+    live: Live,
+}
+
+/// A worker's chores and the flag of whoever is at them.
+#[derive(Debug)]
+pub(crate) struct Janitor<W: Words> {
+    busy: AtomicBool,
+    chores: UnsafeCell<Chores<W>>,
+}
+
+/// The right to work on a janitor's chores.
+struct Turn<'a, W: Words>(&'a Janitor<W>);
+
+impl<W: Words> Drop for Turn<'_, W> {
+    fn drop(&mut self) {
+        // Release: pairs with the Acquire in `Janitor::turn`.
+        self.0.busy.store(false, Ordering::Release);
+    }
+}
+
+impl<W: Words> Turn<'_, W> {
+    fn chores(&mut self) -> &mut Chores<W> {
+        // SAFETY: the flag is ours until this value is dropped.
+        unsafe { &mut *self.0.chores.get() }
+    }
+}
+
+impl<W: Words> Janitor<W> {
+    pub(crate) fn new() -> Self {
+        Janitor {
+            busy: AtomicBool::new(false),
+            chores: UnsafeCell::new(Chores {
+                recent: VecDeque::new(),
+                parked: VecDeque::new(),
+                dying: VecDeque::new(),
+                limbo: Limbo::new(),
+                live: Live::default(),
+            }),
+        }
+    }
+
+    /// The right to work here, unless somebody else is at it.
+    #[inline]
+    fn turn(&self) -> Option<Turn<'_, W>> {
+        // Acquire: pairs with the Release when a turn ends.
+        let taken = self.busy.swap(true, Ordering::Acquire);
+        // Lazily: a `Turn` that is made and dropped would end somebody else's.
+        (!taken).then(|| Turn(self))
+    }
+
+    /// The chores, for the one who drops the store.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the store.
+    #[allow(clippy::mut_from_ref, reason = "the caller has the store to itself")]
+    pub(crate) unsafe fn exclusive(&self) -> &mut Chores<W> {
+        // SAFETY: the caller's promise.
+        unsafe { &mut *self.chores.get() }
+    }
+}
+
+impl<W: Words> Chores<W> {
+    /// Frees everything that waits. Records in the queues are in their tables as well.
+    pub(crate) fn drain(&mut self, arena: &mut Arena, pool: &ChunkPool) {
+        self.limbo.drain(|garbage| {
+            garbage.dispose(arena, pool);
+        });
+        for dying in self.dying.drain(..) {
+            match dying {
+                // Still in the index, which frees it.
+                Dying::Record(_, _, None) => {}
+                Dying::Record(table, record, Some(_)) => {
+                    let record = NonNull::new(record).expect("a record");
+                    Garbage::Record(table, record).dispose(arena, pool);
+                }
+                Dying::Array(index, array, _) => {
+                    Garbage::Array(index, array).dispose(arena, pool);
+                }
+            }
+        }
+    }
+}
+
+/// Where unlinked versions of one table go.
+struct Sink<'a, W: Words> {
+    table: &'a TableCore<W>,
+    arena: &'a mut Arena,
+    pool: &'a ChunkPool,
+    limbo: &'a mut Limbo<Garbage<W>>,
+    tallies: &'a Tallies,
+    guard: &'a Guard,
+}
+
+impl<W: Words> Unlinked<W> for Sink<'_, W> {
+    fn free(&mut self, version: NonNull<Version<W>>) {
+        // SAFETY: `prune` says that nobody can reach it.
+        let bytes = unsafe { self.table.free_version(self.arena, self.pool, version) };
+        self.tallies.versions_unlinked.add(1);
+        self.tallies.versions_freed.add(1);
+        self.tallies.bytes_freed.add(bytes as u64);
+    }
+
+    fn retire(&mut self, version: NonNull<Version<W>>) {
+        TableCore::mark_retired(version);
+        self.tallies.versions_unlinked.add(1);
+        self.limbo
+            .push(Garbage::Version(self.table, version), self.guard);
+    }
+}
+
+/// What became of a queued record.
+enum Next {
+    /// Its ticket is returned, or it is dying.
+    Done,
+    /// Look again when newer versions are within the scan.
+    Later,
+    /// This snapshot still sees one of its versions.
+    Parked(u64),
+}
+
+/// The tools of whoever is doing chores.
+struct Hands<'a, P: Protocol> {
+    core: &'a Core<P>,
+    arena: &'a mut Arena,
+    tallies: &'a Tallies,
+    guard: &'a Guard,
+}
+
+impl<P: Protocol> Hands<'_, P> {
+    fn scan(&self, live: &mut Live) {
+        self.core
+            .watermark
+            .scan(|| self.core.clock.snapshot(), live);
+    }
+
+    /// Prunes one record whose ticket we hold.
+    fn tend(&mut self, chores: &mut Chores<P::Words>, record: *mut Record<P::Words>) -> Next {
+        step::at(Step::ReclaimPrune);
+        // SAFETY: we hold the ticket, so the record has not been freed.
+        let (target, pointer) = (unsafe { &*record }, record);
+        if !target.try_prune() {
+            return Next::Later;
+        }
+        let table = self.core.tables.get(target.table);
+        let mut sink = Sink {
+            table,
+            arena: self.arena,
+            pool: &self.core.pool,
+            limbo: &mut chores.limbo,
+            tallies: self.tallies,
+            guard: self.guard,
+        };
+        // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
+        let next = match unsafe { prune::prune(target, &chores.live, &mut sink) } {
+            Left::TooNew => Next::Later,
+            Left::Versions {
+                kept: 1.., blocker, ..
+            } => Next::Parked(blocker),
+            // SAFETY: `newest` is the newest committed version, which stays while we hold the right.
+            Left::Versions { newest, .. } if !unsafe { &*newest }.is_tombstone() => {
+                let (from, to) = (Head::new(newest, true), Head::new(newest, false));
+                // A version installed meanwhile saw the ticket and counts on us.
+                if target.exchange(from, to).is_ok() {
+                    Next::Done
+                } else {
+                    Next::Later
+                }
+            }
+            Left::Versions { newest, .. } => self.bury(chores, table, pointer, newest),
+            Left::Nothing => self.bury(chores, table, pointer, std::ptr::null_mut()),
+        };
+        target.end_prune();
+        next
+    }
+
+    /// Takes a record out of use whose only version is a tombstone (or which has none).
+    fn bury(
+        &mut self,
+        chores: &mut Chores<P::Words>,
+        table: &TableCore<P::Words>,
+        record: *mut Record<P::Words>,
+        tombstone: *mut Version<P::Words>,
+    ) -> Next {
+        // SAFETY: as in `tend`.
+        let target = unsafe { &*record };
+        // An aborted version inside the record's block must leave limbo first. The tombstone may be
+        // inside it too, but it enters the limbo below, from which the record follows it in order.
+        if target.inline_retired()
+            || target
+                .exchange(Head::new(tombstone, true), Head::dead())
+                .is_err()
+        {
+            return Next::Later;
+        }
+        if let Some(tombstone) = NonNull::new(tombstone) {
+            self.tallies.versions_unlinked.add(1);
+            chores
+                .limbo
+                .push(Garbage::Version(table, tombstone), self.guard);
+        }
+        let dying = self.remove(table, record);
+        chores.dying.push_back(dying);
+        Next::Done
+    }
+
+    fn remove(
+        &self,
+        table: *const TableCore<P::Words>,
+        record: *mut Record<P::Words>,
+    ) -> Dying<P::Words> {
+        step::at(Step::ReclaimRemove);
+        // SAFETY: tables live as long as the store; a dead record belongs to whoever buried it.
+        let core_table = unsafe { &*table };
+        let hash = core_table.hash_of(record, &self.core.hasher);
+        let index = &core_table.shards[self.core.ring.shard_of(hash)];
+        let removed = index.remove(record, hash);
+        Dying::Record(table, record, removed.then(|| self.core.clock.snapshot()))
+    }
+
+    /// Looks at what is dying: what no open transaction can hold a pointer to goes to limbo.
+    fn tend_dying(&mut self, chores: &mut Chores<P::Words>) {
+        for _ in 0..RECLAIM_STEPS_PER_COMMIT.min(chores.dying.len()) {
+            let Some(dying) = chores.dying.pop_front() else {
+                return;
+            };
+            let oldest = chores.live.oldest_writer();
+            match dying {
+                Dying::Record(table, record, None) => {
+                    let dying = self.remove(table, record);
+                    chores.dying.push_back(dying);
+                }
+                Dying::Record(table, record, Some(removed)) if removed < oldest => {
+                    let record = NonNull::new(record).expect("a record");
+                    self.tallies.records_freed.add(1);
+                    chores
+                        .limbo
+                        .push(Garbage::Record(table, record), self.guard);
+                }
+                Dying::Array(index, array, replaced) if replaced < oldest => {
+                    chores.limbo.push(Garbage::Array(index, array), self.guard);
+                }
+                dying => chores.dying.push_back(dying),
+            }
+        }
+    }
+
+    /// A bounded amount of work.
+    fn work(&mut self, chores: &mut Chores<P::Words>, steps: usize) {
+        let (core, tallies) = (self.core, self.tallies);
+        chores.limbo.collect(|garbage| {
+            let freed = u64::from(matches!(garbage, Garbage::Version(..)));
+            let bytes = garbage.dispose(self.arena, &core.pool);
+            tallies.versions_freed.add(freed);
+            tallies.bytes_freed.add(bytes as u64);
+        });
+        let due = |chores: &Chores<P::Words>| {
+            chores
+                .recent
+                .front()
+                .is_some_and(|&(_, at)| at <= chores.live.horizon())
+        };
+        if !due(chores) && chores.recent.len() >= RECLAIM_BATCH {
+            let mut live = std::mem::take(&mut chores.live);
+            self.scan(&mut live);
+            chores.live = live;
+        }
+        for _ in 0..steps {
+            if !due(chores) {
+                break;
+            }
+            let Some((record, at)) = chores.recent.pop_front() else {
+                break;
+            };
+            match self.tend(chores, record) {
+                Next::Done => {}
+                // To the back, as if its newest version were overwritten now.
+                Next::Later => chores.recent.push_back((record, at.max(chores.live.now))),
+                Next::Parked(blocker) => chores.parked.push_back((record, blocker)),
+            }
+        }
+        for _ in 0..2.min(chores.parked.len()) {
+            let Some((record, blocker)) = chores.parked.pop_front() else {
+                break;
+            };
+            if chores.live.contains(blocker) {
+                chores.parked.push_back((record, blocker));
+            } else {
+                chores.recent.push_back((record, chores.live.now));
+            }
+        }
+        if !chores.dying.is_empty() {
+            self.tend_dying(chores);
+        }
+    }
+}
+
+impl<P: Protocol> Core<P> {
+    /// Hands a finished transaction's tickets and garbage to the worker's janitor and does a bounded
+    /// amount of the work that waits there. Runs inside the transaction: its snapshot is published.
+    pub(crate) fn reclaim(&self, cell: &WorkerCell<P>, worker: &mut Worker<P>, guard: &Guard) {
+        // A janitor whose visitor was suspended keeps its chores; ours wait in the worker meanwhile.
+        let Some(mut turn) = cell.janitor.turn() else {
+            // But a record is only known to be alive until this transaction ends.
+            worker.crowded.clear();
+            return;
+        };
+        let chores = turn.chores();
+        let steps = worker.tickets.len() + RECLAIM_STEPS_PER_COMMIT;
+        chores.recent.extend(worker.tickets.drain(..));
+        for garbage in worker.garbage.drain(..) {
+            match garbage {
+                Garbage::Array(index, array) => {
+                    let now = self.clock.snapshot();
+                    chores.dying.push_back(Dying::Array(index, array, now));
+                }
+                garbage => chores.limbo.push(garbage, guard),
+            }
+        }
+        let mut hands = Hands {
+            core: self,
+            arena: &mut worker.arena,
+            tallies: &cell.tallies,
+            guard,
+        };
+        hands.work(chores, steps);
+        for record in worker.crowded.drain(..) {
+            hands.volunteer(chores, record);
+        }
+        worker.runs += 1;
+        if worker.runs.is_multiple_of(VISIT_PERIOD) {
+            self.visit_another(worker.runs / VISIT_PERIOD, cell, &mut worker.arena, guard);
+        }
+    }
+
+    /// Works on another worker's chores, in case it is idle or gone.
+    #[cold]
+    fn visit_another(&self, round: u64, own: &WorkerCell<P>, arena: &mut Arena, guard: &Guard) {
+        let id = round as usize % self.watermark.len().max(1);
+        let Some(other) = self.workers.get(id) else {
+            return;
+        };
+        if std::ptr::eq(own, other) {
+            return;
+        }
+        let Some(mut turn) = other.janitor.turn() else {
+            return;
+        };
+        let chores = turn.chores();
+        let mut hands = Hands {
+            core: self,
+            arena,
+            tallies: &own.tallies,
+            guard,
+        };
+        let mut live = std::mem::take(&mut chores.live);
+        hands.scan(&mut live);
+        chores.live = live;
+        chores.limbo.seal(guard);
+        hands.work(chores, VISIT_STEPS);
+    }
+}
+
+/// Commits of a worker between two visits to another one's janitor.
+const VISIT_PERIOD: u64 = 32;
+/// Records tended in one visit.
+const VISIT_STEPS: usize = 64;
+
+impl<P: Protocol> Hands<'_, P> {
+    /// Prunes a record with a long chain whose ticket somebody else holds.
+    #[cold]
+    fn volunteer(&mut self, chores: &mut Chores<P::Words>, record: *mut Record<P::Words>) {
+        // SAFETY: the transaction that runs this has just written the record, and has not ended.
+        let target = unsafe { &*record };
+        if !target.try_prune() {
+            return;
+        }
+        let mut live = std::mem::take(&mut chores.live);
+        self.scan(&mut live);
+        chores.live = live;
+        let mut sink = Sink {
+            table: self.core.tables.get(target.table),
+            arena: self.arena,
+            pool: &self.core.pool,
+            limbo: &mut chores.limbo,
+            tallies: self.tallies,
+            guard: self.guard,
+        };
+        // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
+        let _ = unsafe { prune::prune(target, &chores.live, &mut sink) };
+        target.end_prune();
+    }
+}

@@ -1,0 +1,216 @@
+//! Concurrency-control protocols: each is one file here, its `mod` line, and one row of the registry.
+//!
+//! A protocol decides which version a read sees, whether a transaction may commit, and at which
+//! instant its writes become visible. Index, memory, retry, back-off and reclamation are the same for
+//! all of them, so that a comparison compares protocols only.
+//!
+//! The commit of every protocol is split into the same steps, so that two-phase commit over shards
+//! needs no code of its own in any of them: `prepare` and `validate` for each shard (its vote), then
+//! `decide` once, then `finish` or `abort`.
+
+pub(crate) mod access_set;
+pub(crate) mod context;
+pub(crate) mod install;
+pub(crate) mod janitor;
+
+mod mvocc;
+mod serial;
+
+pub use mvocc::Mvocc;
+pub use serial::Serial;
+
+use crate::error::AbortReason;
+use crate::storage::Words;
+use crate::storage::hash_index::Witness;
+use crate::storage::record::Record;
+use crate::storage::table::TableCore;
+use crate::storage::version::Version;
+use context::{Context, Core, Worker};
+use std::ops::Range;
+
+/// Which anomalies a protocol excludes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Isolation {
+    /// The outcome is that of some serial order.
+    Serializable,
+}
+
+impl Isolation {
+    /// The level's name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Isolation::Serializable => "serializable",
+        }
+    }
+}
+
+/// What a thread that stops can do to the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress {
+    /// Nothing: whoever meets its unfinished work decides its fate and goes on.
+    LockFree,
+    /// It can hold them up for as long as it stops.
+    Blocking,
+}
+
+impl Progress {
+    /// The guarantee's name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Progress::LockFree => "lock-free",
+            Progress::Blocking => "blocking",
+        }
+    }
+}
+
+/// A conflict, and the record or key that it was found at.
+#[derive(Debug)]
+pub(crate) struct Conflict<W: Words> {
+    pub(crate) reason: AbortReason,
+    pub(crate) at: Option<Place<W>>,
+}
+
+/// Where a conflict was found.
+#[derive(Debug)]
+pub(crate) enum Place<W: Words> {
+    /// At a record.
+    Record(*const Record<W>),
+    /// At a key without a record, known by its hash.
+    Key(*const TableCore<W>, u64),
+}
+
+impl<W: Words> Conflict<W> {
+    pub(crate) fn new(reason: AbortReason) -> Self {
+        Conflict { reason, at: None }
+    }
+
+    pub(crate) fn at(reason: AbortReason, record: *const Record<W>) -> Self {
+        Conflict {
+            reason,
+            at: Some(Place::Record(record)),
+        }
+    }
+}
+
+/// What a protocol step returns when the transaction cannot go on.
+pub(crate) type Step<P, T> = Result<T, Conflict<<P as Protocol>::Words>>;
+
+/// A concurrency-control protocol. The constants are for everybody; the steps are the crate's own, in
+/// types that only it can name, so a protocol is added here and nowhere else.
+#[allow(
+    private_interfaces,
+    reason = "the steps are the crate's own; see the sentence above"
+)]
+pub trait Protocol: Sized + Send + Sync + 'static {
+    /// The name in the registry and on the command line.
+    const NAME: &'static str;
+    /// What it is, in a line.
+    const SUMMARY: &'static str;
+    /// The isolation level that tests hold it to.
+    const ISOLATION: Isolation;
+    /// Whether the serial order respects real time.
+    const STRICT: bool;
+    /// What a stopped thread can do to the others.
+    const PROGRESS: Progress;
+
+    /// The words that it keeps in records and versions.
+    type Words: Words;
+    /// Its state in each store.
+    type Shared: Default + Send + Sync + std::fmt::Debug;
+    /// Its state in each open transaction.
+    type Local: Default;
+
+    /// Begins; the snapshot is drawn by then.
+    #[doc(hidden)]
+    fn begin(core: &Core<Self>, worker: &mut Worker<Self>) -> Step<Self, ()>;
+
+    /// The version of a record that this transaction sees (null: none), recorded as a read.
+    #[doc(hidden)]
+    fn read(
+        cx: &mut Context<'_, Self>,
+        record: &Record<Self::Words>,
+        shard: u32,
+    ) -> Step<Self, *mut Version<Self::Words>>;
+
+    /// The version that a write of this transaction will be based on (null: none). Not recorded as a
+    /// read: the write itself depends on it.
+    #[doc(hidden)]
+    fn read_base(
+        cx: &mut Context<'_, Self>,
+        record: &Record<Self::Words>,
+    ) -> Step<Self, *mut Version<Self::Words>>;
+
+    /// Records that a key has no record.
+    #[doc(hidden)]
+    fn read_absent(
+        cx: &mut Context<'_, Self>,
+        table: &TableCore<Self::Words>,
+        witness: Witness<Self::Words>,
+        hash: u64,
+        shard: u32,
+    ) -> Step<Self, ()>;
+
+    /// Prepares these writes, all of one shard. They are in the global order.
+    #[doc(hidden)]
+    fn prepare(cx: &mut Context<'_, Self>, writes: Range<usize>) -> Step<Self, ()>;
+
+    /// Fixes the place in the serial order, after every shard is prepared and before any validates.
+    #[doc(hidden)]
+    fn draw(cx: &mut Context<'_, Self>) -> Step<Self, ()>;
+
+    /// Checks these reads and absent keys: the vote of one shard.
+    #[doc(hidden)]
+    fn validate(
+        cx: &mut Context<'_, Self>,
+        reads: Range<usize>,
+        absents: Range<usize>,
+    ) -> Step<Self, ()>;
+
+    /// The commit point. `Ok(false)`: draw and validate again.
+    #[doc(hidden)]
+    fn decide(cx: &mut Context<'_, Self>) -> Step<Self, bool>;
+
+    /// Cleans up after a commit.
+    #[doc(hidden)]
+    fn finish(cx: &mut Context<'_, Self>);
+
+    /// Takes back whatever was prepared.
+    #[doc(hidden)]
+    fn abort(cx: &mut Context<'_, Self>);
+
+    /// Ends the transaction, whatever its outcome: releases what `begin` took.
+    #[doc(hidden)]
+    fn end(core: &Core<Self>, worker: &mut Worker<Self>);
+}
+
+/// Something to do with a protocol that is known by name only at run time.
+pub trait Visitor {
+    /// What comes of it.
+    type Output;
+    /// Does it with protocol `P`.
+    fn visit<P: Protocol>(self) -> Self::Output;
+}
+
+macro_rules! registry {
+    ($($protocol:ty),+ $(,)?) => {
+        /// The name of every protocol, the default first.
+        pub const NAMES: &[&str] = &[$(<$protocol as Protocol>::NAME),+];
+
+        /// Calls `visitor` with the protocol of that name; `None` if there is none.
+        pub fn dispatch<V: Visitor>(name: &str, visitor: V) -> Option<V::Output> {
+            $(if name == <$protocol as Protocol>::NAME {
+                return Some(visitor.visit::<$protocol>());
+            })+
+            None
+        }
+    };
+}
+
+registry! {
+    Mvocc,
+    Serial,
+}

@@ -1,0 +1,3 @@
+//! Shards: which of them a key belongs to.
+
+pub(crate) mod ring;

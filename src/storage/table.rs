@@ -1,0 +1,353 @@
+//! A table without its types: what protocols and reclamation need to know of keys and values.
+
+use super::Words;
+use super::hash_index::HashIndex;
+use super::payload::{Key, Value};
+use super::record::{Head, Record};
+use super::version::{INLINE, Version};
+use crate::reclaim::arena::{Arena, BLOCK_ALIGN, ChunkPool, OWN_ALLOCATION, class_of, class_size};
+use std::any::TypeId;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// The farthest an inline version can lie from its record: its class counts 16-byte units.
+const INLINE_OFFSET_MAX: usize = 16 * u8::MAX as usize;
+
+const fn align_up(offset: usize, align: usize) -> usize {
+    offset.next_multiple_of(align)
+}
+
+/// How the blocks of a table are laid out, and what to do with their contents.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    pub(crate) types: (TypeId, TypeId),
+    value_offset: usize,
+    value_size: usize,
+    value_align: usize,
+    key_offset: usize,
+    key_size: usize,
+    key_align: usize,
+    key_unsized: bool,
+    discard_value: Option<unsafe fn(*mut u8)>,
+    discard_key: Option<unsafe fn(*mut u8)>,
+    hash_key: unsafe fn(*const u8, u32, &ahash::RandomState) -> u64,
+    equal_keys: unsafe fn((*const u8, u32), (*const u8, u32)) -> bool,
+}
+
+impl Schema {
+    fn new<K: Key + ?Sized, V: Value + ?Sized, W: Words>() -> Self {
+        let header = size_of::<Record<W>>();
+        Schema {
+            types: (TypeId::of::<K>(), TypeId::of::<V>()),
+            value_offset: align_up(size_of::<Version<W>>(), V::ALIGN),
+            value_size: V::SIZE,
+            value_align: V::ALIGN,
+            // An unsized key lies behind its length.
+            key_offset: if K::UNSIZED {
+                header + 4
+            } else {
+                align_up(header, K::ALIGN)
+            },
+            key_size: K::SIZE,
+            key_align: K::ALIGN,
+            key_unsized: K::UNSIZED,
+            discard_value: V::NEEDS_DROP.then_some(V::discard as unsafe fn(*mut u8)),
+            discard_key: K::NEEDS_DROP.then_some(K::discard as unsafe fn(*mut u8)),
+            hash_key: |at, len, state| {
+                // SAFETY: called with the key of a record of this table.
+                state.hash_one(unsafe { K::view(at, len) })
+            },
+            equal_keys: |one, other| {
+                // SAFETY: called with the keys of two records of this table.
+                unsafe { K::view(one.0, one.1) == K::view(other.0, other.1) }
+            },
+        }
+    }
+
+    /// The bytes of a version with a value of this length.
+    pub(crate) fn version_size(&self, len: usize) -> usize {
+        self.value_offset + self.value_size + len
+    }
+
+    /// Cache lines of a record with its inline version that a reader is likely to touch.
+    pub(crate) fn lines_of_record(&self) -> usize {
+        (self.inline_offset(0) + self.version_size(0))
+            .div_ceil(64)
+            .min(4)
+    }
+
+    /// Where the inline version lies in a record with a key of this length.
+    fn inline_offset(&self, key_len: usize) -> usize {
+        align_up(self.key_offset + self.key_size + key_len, BLOCK_ALIGN)
+    }
+
+    /// Where the value of a version lies.
+    #[inline]
+    pub(crate) fn value_at<W: Words>(&self, version: *const Version<W>) -> *mut u8 {
+        version
+            .cast_mut()
+            .cast::<u8>()
+            .wrapping_add(self.value_offset)
+    }
+
+    /// Where the key of a record lies, and its length if it is unsized.
+    #[inline]
+    pub(crate) fn key_at<W: Words>(&self, record: *const Record<W>) -> (*mut u8, u32) {
+        let base = record.cast_mut().cast::<u8>();
+        let len = if self.key_unsized {
+            // SAFETY: the record's block holds the length behind the header, aligned because the
+            // header's size is a multiple of its alignment, which is at least 4.
+            unsafe {
+                base.wrapping_add(size_of::<Record<W>>())
+                    .cast::<u32>()
+                    .read()
+            }
+        } else {
+            0
+        };
+        (base.wrapping_add(self.key_offset), len)
+    }
+}
+
+/// A table: its name, its layout, and one index per shard.
+#[derive(Debug)]
+pub(crate) struct TableCore<W: Words> {
+    pub(crate) number: u16,
+    pub(crate) name: Arc<str>,
+    pub(crate) store: u64,
+    pub(crate) schema: Schema,
+    pub(crate) shards: Box<[HashIndex<W>]>,
+    pool: Arc<ChunkPool>,
+}
+
+impl<W: Words> TableCore<W> {
+    /// An empty table; `None` if there is no memory for its indexes.
+    pub(crate) fn new<K: Key + ?Sized, V: Value + ?Sized>(
+        number: u16,
+        name: &str,
+        store: u64,
+        shards: usize,
+        pool: Arc<ChunkPool>,
+    ) -> Option<Self> {
+        Some(TableCore {
+            number,
+            name: name.into(),
+            store,
+            schema: Schema::new::<K, V, W>(),
+            shards: (0..shards)
+                .map(|_| HashIndex::new())
+                .collect::<Option<_>>()?,
+            pool,
+        })
+    }
+
+    /// The hash of a record's key.
+    pub(crate) fn hash_of(&self, record: *const Record<W>, state: &ahash::RandomState) -> u64 {
+        let (at, len) = self.schema.key_at(record);
+        // SAFETY: every record of this table holds a key of the type that the schema was made for.
+        unsafe { (self.schema.hash_key)(at, len, state) }
+    }
+
+    /// Whether two records have equal keys.
+    pub(crate) fn same_key(&self, one: *const Record<W>, other: *const Record<W>) -> bool {
+        let (at, len) = self.schema.key_at(one);
+        let (other_at, other_len) = self.schema.key_at(other);
+        // SAFETY: as in `hash_of`.
+        unsafe { (self.schema.equal_keys)((at, len), (other_at, other_len)) }
+    }
+
+    /// A block for a version with a value of `len` bytes (0 for a sized type or a tombstone): the
+    /// record's own inline space if that is free and large enough, else from the arena.
+    #[inline]
+    pub(crate) fn allocate_version(
+        &self,
+        arena: &mut Arena,
+        pool: &ChunkPool,
+        record: Option<&Record<W>>,
+        len: usize,
+        flags: u8,
+    ) -> Option<NonNull<Version<W>>> {
+        let size = self.schema.version_size(len);
+        let inline = record.and_then(|record| self.claim_inline(record, size));
+        let (block, class, flags) = match inline {
+            Some((block, class)) => (block, class, flags | INLINE),
+            None => {
+                let (block, class) = arena.allocate(pool, size, self.schema.value_align)?;
+                (block, class, flags)
+            }
+        };
+        let version: NonNull<Version<W>> = block.cast();
+        // SAFETY: the block is ours and large enough for the header.
+        unsafe { version.write(Version::new(class, flags, len as u32)) };
+        Some(version)
+    }
+
+    #[inline]
+    fn claim_inline(&self, record: &Record<W>, size: usize) -> Option<(NonNull<u8>, u8)> {
+        if record.class == OWN_ALLOCATION {
+            return None;
+        }
+        let offset = self
+            .schema
+            .inline_offset(self.schema.key_at(record).1 as usize);
+        let fits = offset + size <= class_size(record.class);
+        (fits && record.take_inline()).then(|| {
+            let block = std::ptr::from_ref(record)
+                .cast_mut()
+                .cast::<u8>()
+                .wrapping_add(offset);
+            (
+                NonNull::new(block).expect("inside a block"),
+                (offset / 16) as u8,
+            )
+        })
+    }
+
+    /// A record with its key and, where the layout allows, its first version inline. The version's
+    /// value is not written yet. Both are private.
+    pub(crate) fn allocate_record<K: Key + ?Sized>(
+        &self,
+        arena: &mut Arena,
+        pool: &ChunkPool,
+        key: K::Input<'_>,
+        hash: u64,
+        len: usize,
+    ) -> Option<(NonNull<Record<W>>, NonNull<Version<W>>)> {
+        let schema = &self.schema;
+        let key_len = K::len(&key);
+        let offset = schema.inline_offset(key_len);
+        let whole = offset + schema.version_size(len);
+        let inline = schema.value_align <= BLOCK_ALIGN
+            && schema.key_align <= BLOCK_ALIGN
+            && offset <= INLINE_OFFSET_MAX
+            && class_of(whole).is_some();
+        let own_size = schema.key_offset + schema.key_size + key_len;
+        let size = if inline { whole } else { own_size };
+        let (block, class) = arena.allocate(pool, size, schema.key_align)?;
+        let record: NonNull<Record<W>> = block.cast();
+        let version = if inline {
+            // SAFETY: the offset lies within the block.
+            let version: NonNull<Version<W>> = unsafe { block.add(offset) }.cast();
+            // SAFETY: the block is ours, and large enough.
+            unsafe { version.write(Version::new((offset / 16) as u8, INLINE, len as u32)) };
+            Some(version)
+        } else {
+            self.allocate_version(arena, pool, None, len, 0)
+        };
+        let Some(version) = version else {
+            // SAFETY: allocated just above, with this size; nothing was written to it.
+            unsafe { arena.free(pool, block, class, (size, schema.key_align)) };
+            return None;
+        };
+        // SAFETY: the block is ours; the key's place is aligned and behind the header.
+        unsafe {
+            record.write(Record::new(version.as_ptr(), hash, self.number, class));
+            if K::UNSIZED {
+                block
+                    .add(size_of::<Record<W>>())
+                    .cast::<u32>()
+                    .write(key_len as u32);
+            }
+            K::write(key, block.add(schema.key_offset).as_ptr());
+        }
+        Some((record, version))
+    }
+
+    /// Drops a version's value and takes its block back. Returns the block's size in bytes.
+    ///
+    /// # Safety
+    ///
+    /// The version belongs to this table, its value is written, and nobody can reach it any more. If
+    /// it is inline, its record is still there.
+    #[inline]
+    pub(crate) unsafe fn free_version(
+        &self,
+        arena: &mut Arena,
+        pool: &ChunkPool,
+        version: NonNull<Version<W>>,
+    ) -> usize {
+        // SAFETY: the caller's promise.
+        let header = unsafe { version.as_ref() };
+        if let Some(discard) = self.schema.discard_value
+            && !header.is_tombstone()
+        {
+            // SAFETY: the value is written and not used again.
+            unsafe { discard(self.schema.value_at(version.as_ptr())) };
+        }
+        let size = self.schema.version_size(header.len as usize);
+        if let Some(record) = Self::record_of_inline(version) {
+            // SAFETY: the record is still there by the caller's promise.
+            unsafe { record.as_ref() }.return_inline();
+        } else {
+            let (class, layout) = (header.class, (size, self.schema.value_align));
+            // SAFETY: the caller's promise; allocated with this class and layout.
+            unsafe { arena.free(pool, version.cast(), class, layout) };
+        }
+        size
+    }
+
+    /// The record around an inline version.
+    fn record_of_inline(version: NonNull<Version<W>>) -> Option<NonNull<Record<W>>> {
+        // SAFETY: the caller holds the version.
+        let header = unsafe { version.as_ref() };
+        let inline = header.flags & INLINE != 0;
+        // SAFETY: an inline version lies at this distance from its record.
+        inline.then(|| unsafe { version.cast::<u8>().sub(usize::from(header.class) * 16) }.cast())
+    }
+
+    /// Marks a version that is about to wait in limbo.
+    pub(crate) fn mark_retired(version: NonNull<Version<W>>) {
+        if let Some(record) = Self::record_of_inline(version) {
+            // SAFETY: the record is alive while one of its versions is.
+            unsafe { record.as_ref() }.retire_inline();
+        }
+    }
+
+    /// Drops a record's key and takes its block back. Its versions are gone already.
+    ///
+    /// # Safety
+    ///
+    /// The record belongs to this table and nobody can reach it any more.
+    pub(crate) unsafe fn free_record(
+        &self,
+        arena: &mut Arena,
+        pool: &ChunkPool,
+        record: NonNull<Record<W>>,
+    ) {
+        let (at, len) = self.schema.key_at(record.as_ptr());
+        if let Some(discard) = self.schema.discard_key {
+            // SAFETY: the key was written with the record and is not used again.
+            unsafe { discard(at) };
+        }
+        // SAFETY: the caller's promise.
+        let class = unsafe { record.as_ref() }.class;
+        // A record with an allocation of its own has no inline version.
+        let size = self.schema.key_offset + self.schema.key_size + len as usize;
+        // SAFETY: the caller's promise; allocated with this class and layout.
+        unsafe { arena.free(pool, record.cast(), class, (size, self.schema.key_align)) };
+    }
+}
+
+impl<W: Words> Drop for TableCore<W> {
+    fn drop(&mut self) {
+        // The store and every handle are gone; the arena only serves to take the blocks.
+        let (mut arena, pool) = (Arena::new(), Arc::clone(&self.pool));
+        let mut shards = std::mem::take(&mut self.shards);
+        for index in &mut shards {
+            index.drain(|record| {
+                // SAFETY: records in the index are alive, and nobody else uses the table.
+                let head: Head<W> = unsafe { (*record).head() };
+                let mut version = head.version();
+                while let Some(current) = NonNull::new(version) {
+                    // SAFETY: as above; the chain is ours.
+                    version = unsafe { current.as_ref() }.older();
+                    // SAFETY: as above; each version is in one chain, once.
+                    unsafe { self.free_version(&mut arena, &pool, current) };
+                }
+                let record = NonNull::new(record).expect("a record");
+                // SAFETY: as above.
+                unsafe { self.free_record(&mut arena, &pool, record) };
+            });
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! How a store is made.
+
+use super::{RetryPolicy, Store};
+use crate::clock::{Clock, ClockSource};
+use crate::error::Error;
+use crate::limits::SHARDS_MAX;
+use crate::protocol::context::Core;
+use crate::protocol::{Mvocc, Protocol};
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+/// Settings for a store; see [`Store::builder`].
+///
+/// ```
+/// # fn main() -> Result<(), chronolith::Error> {
+/// let store = chronolith::Store::builder().shards(4).build()?;
+/// assert_eq!(store.shard_count(), 4);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct StoreBuilder {
+    shards: usize,
+    retry: RetryPolicy,
+    clock: ClockSource,
+    hash_seed: Option<u64>,
+}
+
+impl StoreBuilder {
+    pub(super) fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        StoreBuilder {
+            shards: cores.min(SHARDS_MAX),
+            retry: RetryPolicy::default(),
+            clock: ClockSource::default(),
+            hash_seed: None,
+        }
+    }
+
+    /// The number of shards that keys are spread over; the number of cores unless set.
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = shards;
+        self
+    }
+
+    /// How often, and how fast, `transact` tries again.
+    #[must_use]
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// Where timestamps come from; found out unless set.
+    #[must_use]
+    pub fn clock(mut self, source: ClockSource) -> Self {
+        self.clock = source;
+        self
+    }
+
+    /// Makes key hashes, and thus placement, the same in every run. Unset, they differ from process to
+    /// process, so that nobody can choose keys that collide.
+    #[must_use]
+    pub fn hash_seed(mut self, seed: u64) -> Self {
+        self.hash_seed = Some(seed);
+        self
+    }
+
+    /// Makes a store with the default protocol.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShardCount`] if the number of shards is 0 or above [`SHARDS_MAX`].
+    pub fn build(self) -> Result<Store, Error> {
+        self.build_with::<Mvocc>()
+    }
+
+    /// Makes a store with protocol `P`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`StoreBuilder::build`].
+    pub fn build_with<P: Protocol>(self) -> Result<Store<P>, Error> {
+        if self.shards == 0 || self.shards > SHARDS_MAX {
+            return Err(Error::ShardCount {
+                asked: self.shards,
+                max: SHARDS_MAX,
+            });
+        }
+        let hasher = match self.hash_seed {
+            Some(seed) => ahash::RandomState::with_seeds(seed, !seed, seed.rotate_left(32), 0x5eed),
+            None => ahash::RandomState::new(),
+        };
+        Ok(Store {
+            core: Core::new(Clock::new(self.clock), self.shards, hasher),
+            names: Mutex::new(HashMap::new()),
+            retry: self.retry,
+        })
+    }
+}

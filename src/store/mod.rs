@@ -1,0 +1,129 @@
+//! The store: what an embedder sees.
+//!
+//! * [`builder`]: how a store is made.
+//! * [`table`]: typed handles to its tables.
+//! * [`transaction`]: reads and writes.
+//! * [`operation`]: what each of them does in its one pinned step.
+//! * [`retry`]: `transact` and `view`: run, commit, and try again.
+//! * [`stats`]: what it has done and what it holds.
+
+mod builder;
+mod operation;
+mod retry;
+mod session;
+mod stats;
+mod table;
+mod transaction;
+
+pub use builder::StoreBuilder;
+pub use retry::{Attempts, RetryPolicy};
+pub use stats::Stats;
+pub use table::Table;
+pub use transaction::Transaction;
+
+use crate::error::Error;
+use crate::limits::TABLES_MAX;
+use crate::protocol::context::Core;
+use crate::protocol::{Mvocc, Protocol};
+use crate::storage::payload::{Key, Value};
+use crate::storage::table::TableCore;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A lock-free, in-memory, multi-version transactional store.
+///
+/// `P` is the concurrency-control protocol; the default needs no mention. A store is used from any
+/// number of threads through shared references.
+///
+/// ```
+/// # fn main() -> Result<(), chronolith::TransactionError> {
+/// let store = chronolith::Store::new();
+/// let accounts = store.table::<u64, i64>("accounts")?;
+/// store.transact(|tx| {
+///     tx.put(&accounts, 1, 100)?;
+///     tx.put(&accounts, 2, 0)
+/// })?;
+/// store.transact(|tx| {
+///     tx.update(&accounts, &1, |balance| balance - 30)?;
+///     tx.update(&accounts, &2, |balance| balance + 30)
+/// })?;
+/// let total = store.view(|tx| {
+///     let one = tx.get(&accounts, &1)?.copied().unwrap_or(0);
+///     let two = tx.get(&accounts, &2)?.copied().unwrap_or(0);
+///     Ok(one + two)
+/// })?;
+/// assert_eq!(total, 100);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Store<P: Protocol = Mvocc> {
+    core: Core<P>,
+    /// Tables by name: opening one is rare and takes a lock; using one does not.
+    names: Mutex<HashMap<Arc<str>, Arc<TableCore<P::Words>>>>,
+    retry: RetryPolicy,
+}
+
+impl Store {
+    /// A store with the default protocol, one shard for each core, and default limits.
+    #[must_use]
+    pub fn new() -> Self {
+        StoreBuilder::new()
+            .build()
+            .expect("the default number of shards is within the limits")
+    }
+
+    /// Settings for a store.
+    #[must_use]
+    pub fn builder() -> StoreBuilder {
+        StoreBuilder::new()
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Protocol> Store<P> {
+    /// Opens the table of that name, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TableType`] if it exists with other types, [`Error::TableCount`] at the limit,
+    /// [`Error::OutOfMemory`].
+    pub fn table<K: Key + ?Sized, V: Value + ?Sized>(
+        &self,
+        name: &str,
+    ) -> Result<Table<K, V, P>, Error> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(table) = names.get(name) {
+            return Table::new(Arc::clone(table));
+        }
+        let number = names.len();
+        if number >= TABLES_MAX {
+            return Err(Error::TableCount { max: TABLES_MAX });
+        }
+        let (core, shards) = (&self.core, self.core.ring.shards());
+        let pool = Arc::clone(&core.pool);
+        let table = TableCore::new::<K, V>(number as u16, name, core.id, shards, pool)
+            .ok_or(Error::OutOfMemory)?;
+        let table = Arc::new(table);
+        core.tables.add(Arc::clone(&table));
+        names.insert(Arc::clone(&table.name), Arc::clone(&table));
+        Table::new(table)
+    }
+
+    /// The number of shards.
+    #[must_use]
+    pub fn shard_count(&self) -> usize {
+        self.core.ring.shards()
+    }
+
+    /// Where timestamps come from: the processor's time-stamp counter or a shared counter.
+    #[must_use]
+    pub fn clock_name(&self) -> &'static str {
+        self.core.clock.name()
+    }
+}

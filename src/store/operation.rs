@@ -1,0 +1,346 @@
+//! What each operation of a transaction does in its one pinned step.
+
+use super::Table;
+use crate::error::Error;
+use crate::protocol::access_set::{WriteEntry, WriteKind, WriteState};
+use crate::protocol::context::Context;
+use crate::protocol::{Conflict, Protocol, Step};
+use crate::storage::Words;
+use crate::storage::hash_index::{Lookup, Witness, prefetch_line};
+use crate::storage::payload::{Key, Value};
+use crate::storage::record::Record;
+use crate::storage::table::TableCore;
+use crate::storage::version::{TOMBSTONE, Version};
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::ptr::NonNull;
+
+/// Why an operation cannot go on.
+pub(super) enum Stop<P: Protocol> {
+    Conflict(Conflict<P::Words>),
+    Error(Error),
+}
+
+impl<P: Protocol> From<Error> for Stop<P> {
+    fn from(error: Error) -> Self {
+        Stop::Error(error)
+    }
+}
+
+/// Where a key was found.
+pub(super) enum Place<W: Words> {
+    /// This transaction writes it: the entry.
+    Own(usize),
+    /// It has a record.
+    Record(*mut Record<W>),
+    /// It has none.
+    Absent(Witness<W>),
+}
+
+/// Finds a key: among this transaction's writes, then in the index.
+#[inline]
+pub(super) fn locate<K, V, Q, P>(
+    cx: &Context<'_, P>,
+    table: &Table<K, V, P>,
+    key: &Q,
+    hash: u64,
+) -> Place<P::Words>
+where
+    K: Key + Borrow<Q> + ?Sized,
+    V: Value + ?Sized,
+    Q: Eq + ?Sized,
+    P: Protocol,
+{
+    let core = table.core();
+    let is_key = |record: *const Record<P::Words>| {
+        let (at, len) = core.schema.key_at(record);
+        // SAFETY: the record belongs to this table, whose keys are `K`s, and this step is pinned.
+        unsafe { K::view(at, len) }.borrow() == key
+    };
+    if let Some(index) = cx
+        .worker
+        .access
+        .find_write(core, hash, |write| is_key(write.record))
+    {
+        return Place::Own(index);
+    }
+    let index = &core.shards[cx.core.ring.shard_of(hash)];
+    match index.find(hash, |record| is_key(record) && !record.head().is_dead()) {
+        Lookup::Found(record) => Place::Record(record),
+        Lookup::Absent(witness) => Place::Absent(witness),
+    }
+}
+
+/// The version of a key that the transaction sees (null: none), recorded as read.
+#[inline]
+pub(super) fn read<K, V, Q, P>(
+    cx: &mut Context<'_, P>,
+    table: &Table<K, V, P>,
+    key: &Q,
+    hash: u64,
+) -> Step<P, *mut Version<P::Words>>
+where
+    K: Key + Borrow<Q> + ?Sized,
+    V: Value + ?Sized,
+    Q: Eq + ?Sized,
+    P: Protocol,
+{
+    let place = locate(cx, table, key, hash);
+    let shard = cx.core.ring.shard_of(hash) as u32;
+    match place {
+        Place::Own(index) => Ok(cx.worker.access.writes[index].version),
+        // SAFETY: this step is pinned since before the record was found.
+        Place::Record(record) => P::read(cx, unsafe { &*record }, shard),
+        Place::Absent(witness) => {
+            P::read_absent(cx, table.core(), witness, hash, shard)?;
+            Ok(std::ptr::null_mut())
+        }
+    }
+}
+
+/// The version that a write will be based on (null: none). An absence is recorded as read, since no
+/// write will depend on it.
+pub(super) fn read_base<K, V, P>(
+    cx: &mut Context<'_, P>,
+    table: &Table<K, V, P>,
+    place: &Place<P::Words>,
+    hash: u64,
+) -> Step<P, *mut Version<P::Words>>
+where
+    K: Key + ?Sized,
+    V: Value + ?Sized,
+    P: Protocol,
+{
+    let shard = cx.core.ring.shard_of(hash) as u32;
+    match *place {
+        Place::Own(index) => Ok(cx.worker.access.writes[index].version),
+        Place::Record(record) => {
+            // SAFETY: this step is pinned since before the record was found.
+            let record = unsafe { &*record };
+            let version = P::read_base(cx, record)?;
+            // SAFETY: visible, hence alive.
+            let found = NonNull::new(version).map(|version| unsafe { version.as_ref() });
+            let present = found.is_some_and(|version| !version.is_tombstone());
+            if present {
+                Ok(version)
+            } else {
+                P::read(cx, record, shard)
+            }
+        }
+        Place::Absent(witness) => {
+            P::read_absent(cx, table.core(), witness, hash, shard)?;
+            Ok(std::ptr::null_mut())
+        }
+    }
+}
+
+/// Makes a private version with this value, or a tombstone.
+#[inline]
+fn make_version<K, V, P>(
+    cx: &mut Context<'_, P>,
+    table: &Table<K, V, P>,
+    record: *mut Record<P::Words>,
+    value: Option<V::Input<'_>>,
+) -> Result<*mut Version<P::Words>, Error>
+where
+    K: Key + ?Sized,
+    V: Value + ?Sized,
+    P: Protocol,
+{
+    let core = table.core();
+    let len = value.as_ref().map_or(0, V::len);
+    let flags = if value.is_some() { 0 } else { TOMBSTONE };
+    // SAFETY: the record is alive: found in this pinned step, or this transaction's own.
+    let record = unsafe { &*record };
+    let version = core
+        .allocate_version(
+            &mut cx.worker.arena,
+            &cx.core.pool,
+            Some(record),
+            len,
+            flags,
+        )
+        .ok_or(Error::OutOfMemory)?;
+    if let Some(value) = value {
+        // SAFETY: the block has room for a value of this length behind the header.
+        unsafe { V::write(value, core.schema.value_at(version.as_ptr())) };
+    }
+    count_version(cx, core, len);
+    Ok(version.as_ptr())
+}
+
+#[inline]
+fn count_version<P: Protocol>(cx: &Context<'_, P>, core: &TableCore<P::Words>, len: usize) {
+    cx.tallies.versions_made.add(1);
+    cx.tallies
+        .bytes_made
+        .add(core.schema.version_size(len) as u64);
+}
+
+/// Adds a write to an existing record.
+#[inline]
+pub(super) fn write<K, V, P>(
+    cx: &mut Context<'_, P>,
+    table: &Table<K, V, P>,
+    record: *mut Record<P::Words>,
+    hash: u64,
+    kind: WriteKind,
+    base: *mut Version<P::Words>,
+    value: Option<V::Input<'_>>,
+) -> Result<(), Error>
+where
+    K: Key + ?Sized,
+    V: Value + ?Sized,
+    P: Protocol,
+{
+    let version = make_version(cx, table, record, value)?;
+    push(cx, table.core(), record, version, base, hash, kind);
+    Ok(())
+}
+
+/// Adds a write to a key without a record: makes the record, private until commit.
+pub(super) fn insert_record<K, V, P>(
+    cx: &mut Context<'_, P>,
+    table: &Table<K, V, P>,
+    key: K::Input<'_>,
+    hash: u64,
+    value: V::Input<'_>,
+) -> Result<(), Error>
+where
+    K: Key + ?Sized,
+    V: Value + ?Sized,
+    P: Protocol,
+{
+    let (core, len) = (table.core(), V::len(&value));
+    let (record, version) = core
+        .allocate_record::<K>(&mut cx.worker.arena, &cx.core.pool, key, hash, len)
+        .ok_or(Error::OutOfMemory)?;
+    // SAFETY: the block has room for a value of this length behind the header.
+    unsafe { V::write(value, core.schema.value_at(version.as_ptr())) };
+    count_version(cx, core, len);
+    cx.tallies.records_made.add(1);
+    let none = std::ptr::null_mut();
+    push(
+        cx,
+        core,
+        record.as_ptr(),
+        version.as_ptr(),
+        none,
+        hash,
+        WriteKind::Insert,
+    );
+    Ok(())
+}
+
+#[inline]
+fn push<P: Protocol>(
+    cx: &mut Context<'_, P>,
+    table: &TableCore<P::Words>,
+    record: *mut Record<P::Words>,
+    version: *mut Version<P::Words>,
+    base: *mut Version<P::Words>,
+    hash: u64,
+    kind: WriteKind,
+) {
+    let shard = cx.core.ring.shard_of(hash) as u32;
+    let (state, ticket) = (WriteState::Private, false);
+    let entry = WriteEntry {
+        record,
+        version,
+        base,
+        table,
+        hash,
+        shard,
+        kind,
+        state,
+        ticket,
+    };
+    cx.worker.access.push_write(entry);
+}
+
+/// Gives one of the transaction's own writes another value. The old one stays until the end, because
+/// references to it may have been handed out.
+pub(super) fn replace<K, V, P>(
+    cx: &mut Context<'_, P>,
+    table: &Table<K, V, P>,
+    index: usize,
+    value: Option<V::Input<'_>>,
+) -> Result<(), Error>
+where
+    K: Key + ?Sized,
+    V: Value + ?Sized,
+    P: Protocol,
+{
+    let record = cx.worker.access.writes[index].record;
+    let version = make_version(cx, table, record, value)?;
+    let access = &mut cx.worker.access;
+    let old = std::mem::replace(&mut access.writes[index].version, version);
+    access.replaced.push((table.core(), old));
+    Ok(())
+}
+
+/// Frees what is still private when a transaction ends, and forgets its access set.
+#[inline]
+pub(super) fn dispose<P: Protocol>(cx: &mut Context<'_, P>, committed: bool) {
+    while let Some((table, version)) = cx.worker.access.replaced.pop() {
+        // SAFETY: tables live as long as the store.
+        let table = unsafe { &*table };
+        cx.free_private_version(table, NonNull::new(version).expect("a replaced version"));
+    }
+    if !committed {
+        for index in 0..cx.worker.access.writes.len() {
+            dispose_write(cx, index);
+        }
+    }
+    cx.worker.access.clear();
+}
+
+fn dispose_write<P: Protocol>(cx: &mut Context<'_, P>, index: usize) {
+    let write = &cx.worker.access.writes[index];
+    if write.state != WriteState::Private {
+        return;
+    }
+    // SAFETY: tables live as long as the store.
+    let (table, record, kind) = (unsafe { &*write.table }, write.record, write.kind);
+    let version = NonNull::new(write.version).expect("a private write has its version");
+    cx.free_private_version(table, version);
+    if kind == WriteKind::Insert {
+        let record = NonNull::new(record).expect("a record");
+        cx.tallies.records_freed.add(1);
+        // SAFETY: the record never was in the index, and its versions are freed.
+        unsafe { table.free_record(&mut cx.worker.arena, &cx.core.pool, record) };
+    }
+}
+
+/// Fetches what reads of these keys will need, one level of pointers after the other, so that the
+/// misses of a level overlap. Leaves the keys' hashes in the worker.
+pub(super) fn prefetch<W, Q, P>(cx: &mut Context<'_, P>, table: &TableCore<W>, keys: &[&Q])
+where
+    W: Words,
+    Q: Hash + ?Sized,
+    P: Protocol<Words = W>,
+{
+    let core = cx.core;
+    let index_of = |hash: u64| &table.shards[core.ring.shard_of(hash)];
+    cx.worker.hashes.clear();
+    for key in keys {
+        let hash = core.hasher.hash_one(*key);
+        index_of(hash).prefetch(hash);
+        cx.worker.hashes.push(hash);
+    }
+    for &hash in &cx.worker.hashes {
+        if let Some(record) = index_of(hash).candidate(hash) {
+            for line in 0..table.schema.lines_of_record() {
+                prefetch_line(record.cast::<u8>().wrapping_add(64 * line));
+            }
+        }
+    }
+    for &hash in &cx.worker.hashes {
+        if let Some(record) = index_of(hash).candidate(hash) {
+            // SAFETY: found in the index by this pinned step.
+            let version = unsafe { &*record }.head().version().cast::<u8>();
+            prefetch_line(version);
+            prefetch_line(version.wrapping_add(64));
+        }
+    }
+}

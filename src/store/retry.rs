@@ -1,0 +1,269 @@
+//! Run, commit, and try again.
+
+use super::{Store, Transaction};
+use crate::error::{Abort, AbortReason, TransactionError};
+use crate::limits::{
+    BACKOFF_MAX_NS, BACKOFF_MIN_NS, RETRIES_MAX_DEFAULT, RIGHT_OF_WAY_MAX_NS,
+    STARVING_AFTER_RETRIES,
+};
+use crate::protocol::Protocol;
+use crate::protocol::context::{Core, Worker};
+use crate::sync::{Ordering, spin_loop};
+use std::time::{Duration, Instant};
+
+/// How often, and how fast, a transaction is tried again.
+///
+/// The back-off is adaptive: it doubles with each abort of a worker and halves with each commit, and the
+/// wait is a random part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Retries after which the last abort is returned to the caller.
+    pub retries_max: u32,
+    /// The shortest back-off, in nanoseconds.
+    pub backoff_min_ns: u64,
+    /// The longest back-off, in nanoseconds; 0 for none.
+    pub backoff_max_ns: u64,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        RetryPolicy {
+            retries_max: RETRIES_MAX_DEFAULT,
+            backoff_min_ns: BACKOFF_MIN_NS,
+            backoff_max_ns: BACKOFF_MAX_NS,
+        }
+    }
+}
+
+/// What it took to get a transaction through; for whoever measures.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// How often the closure ran.
+    pub attempts: u64,
+    /// Aborted attempts, by [`AbortReason::index`].
+    pub aborts: [u64; AbortReason::COUNT],
+}
+
+impl<P: Protocol> Store<P> {
+    /// Runs `body` in a transaction and commits; after a conflict, backs off and runs it again.
+    ///
+    /// # Errors
+    ///
+    /// What `body` returned, if that was not a conflict: nothing is written then. The last conflict,
+    /// once the policy's retries are used up.
+    pub fn transact<R>(
+        &self,
+        body: impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
+    ) -> Result<R, TransactionError> {
+        self.attempt(true, &mut Attempts::default(), body)
+    }
+
+    /// As [`Store::transact`], and adds to `attempts` what it took.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::transact`].
+    pub fn transact_observed<R>(
+        &self,
+        attempts: &mut Attempts,
+        body: impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
+    ) -> Result<R, TransactionError> {
+        self.attempt(true, attempts, body)
+    }
+
+    /// Runs `body` on a read-only snapshot that contains every transaction that has committed. With a
+    /// multi-version protocol it never aborts and never holds anybody up.
+    ///
+    /// # Errors
+    ///
+    /// What `body` returned. A write in it is [`crate::Error::ReadOnly`].
+    pub fn view<R>(
+        &self,
+        body: impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
+    ) -> Result<R, TransactionError> {
+        self.attempt(false, &mut Attempts::default(), body)
+    }
+
+    /// As [`Store::view`], and adds to `attempts` what it took.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::view`].
+    pub fn view_observed<R>(
+        &self,
+        attempts: &mut Attempts,
+        body: impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
+    ) -> Result<R, TransactionError> {
+        self.attempt(false, attempts, body)
+    }
+
+    #[inline]
+    fn attempt<R>(
+        &self,
+        writes: bool,
+        attempts: &mut Attempts,
+        mut body: impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
+    ) -> Result<R, TransactionError> {
+        let mut retries = 0;
+        loop {
+            attempts.attempts += 1;
+            let aborted = match self.attempt_once(writes, retries, &mut body) {
+                Ok(result) => return Ok(result),
+                Err(Failed::Final(error)) => {
+                    if let TransactionError::Abort(abort) = &error {
+                        attempts.aborts[abort.reason().index()] += 1;
+                    }
+                    return Err(error);
+                }
+                Err(Failed::Retry(abort)) => abort,
+            };
+            attempts.aborts[aborted.reason().index()] += 1;
+            if retries >= self.retry.retries_max {
+                return Err(aborted.into());
+            }
+            retries += 1;
+        }
+    }
+
+    #[inline]
+    fn attempt_once<R>(
+        &self,
+        writes: bool,
+        retries: u32,
+        body: &mut impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
+    ) -> Result<R, Failed> {
+        let mut transaction = match Transaction::begin(self, writes, retries) {
+            Ok(transaction) => transaction,
+            Err(error) => return Err(Failed::from(error)),
+        };
+        let outcome = match (body(&transaction), transaction.take_conflict()) {
+            (Ok(result), None) => transaction.finish().map(|()| result).map_err(Failed::from),
+            (Err(error), None) => Err(Failed::Final(error)),
+            // A conflict that the closure has swallowed is still a conflict.
+            (_, Some(abort)) => Err(Failed::Retry(abort)),
+        };
+        if let Err(Failed::Retry(_)) = outcome {
+            let wait = transaction.next_back_off(&self.retry);
+            // The slot is free while we wait: a waiting transaction holds back nothing.
+            drop(transaction);
+            pause(wait);
+        }
+        outcome
+    }
+}
+
+/// How an attempt failed.
+pub(super) enum Failed {
+    /// Another attempt may succeed.
+    Retry(Abort),
+    /// The caller has to know.
+    Final(TransactionError),
+}
+
+impl From<TransactionError> for Failed {
+    fn from(error: TransactionError) -> Self {
+        match error {
+            TransactionError::Abort(abort) => Failed::Retry(abort),
+            error @ TransactionError::Error(_) => Failed::Final(error),
+        }
+    }
+}
+
+/// A random part of the worker's present back-off, which doubles.
+pub(super) fn next_back_off<P: Protocol>(worker: &mut Worker<P>, policy: &RetryPolicy) -> Duration {
+    // A linear congruential step (Knuth's MMIX constants); its high bits are random enough here.
+    worker.random = worker
+        .random
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    let ceiling = worker
+        .backoff_ns
+        .max(policy.backoff_min_ns)
+        .min(policy.backoff_max_ns);
+    worker.backoff_ns = ceiling.saturating_mul(2).min(policy.backoff_max_ns);
+    Duration::from_nanos((worker.random >> 33) % ceiling.saturating_add(1).max(1))
+}
+
+fn pause(wait: Duration) {
+    if wait.is_zero() {
+        return;
+    }
+    let start = Instant::now();
+    while start.elapsed() < wait {
+        // Past a few microseconds somebody else may need this core more.
+        if wait > Duration::from_micros(5) {
+            std::thread::yield_now();
+        } else {
+            spin_loop();
+        }
+    }
+}
+
+/// The right of way: the word holds when it ends, with the holder's number in the low bits, or 0.
+///
+/// Optimistic transactions that are long can be overtaken for ever by short ones. One that has failed
+/// several times asks the others to let it pass: until it has committed, or its time is over, they wait
+/// before they prepare. The time is bounded and absolute, so a holder that stops costs the others at
+/// most that. The window doubles with each retry until it is longer than the transaction takes.
+pub(super) mod right_of_way {
+    use super::*;
+
+    const HOLDER: u64 = (1 << 12) - 1;
+    const _: () = assert!(crate::limits::OPEN_TRANSACTIONS_MAX <= HOLDER as usize + 1);
+    const WINDOW_MIN_NS: u64 = 20_000;
+
+    /// Asks for it, if this transaction starves.
+    #[cold]
+    pub(in crate::store) fn ask<P: Protocol>(core: &Core<P>, holder: u64, retries: u32) {
+        let doublings = (retries - STARVING_AFTER_RETRIES).min(20);
+        let window = (WINDOW_MIN_NS << doublings).min(RIGHT_OF_WAY_MAX_NS);
+        let Some(ticks) = core.clock.ticks(window) else {
+            return;
+        };
+        let now = core.clock.snapshot();
+        // Relaxed: whom to let pass is a matter of fairness, not of correctness.
+        let current = core.right_of_way.load(Ordering::Relaxed);
+        if current > now && current & HOLDER != holder {
+            return;
+        }
+        let word = ((now + ticks) & !HOLDER) | holder;
+        // Relaxed: as above.
+        let _ =
+            core.right_of_way
+                .compare_exchange(current, word, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Gives it back, if this transaction has it.
+    #[cold]
+    pub(in crate::store) fn give_back<P: Protocol>(core: &Core<P>, holder: u64) {
+        // Relaxed: as in `ask`.
+        let current = core.right_of_way.load(Ordering::Relaxed);
+        if current & HOLDER == holder && current != 0 {
+            // Relaxed: as in `ask`.
+            let _ = core.right_of_way.compare_exchange(
+                current,
+                0,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
+    }
+
+    /// Lets the holder pass, before this transaction prepares.
+    #[inline]
+    pub(in crate::store) fn yield_to<P: Protocol>(core: &Core<P>, holder: u64) {
+        // Relaxed: as in `ask`; the line is written only by starving transactions.
+        let current = core.right_of_way.load(Ordering::Relaxed);
+        if current != 0 && current & HOLDER != holder {
+            wait(core, current);
+        }
+    }
+
+    #[cold]
+    fn wait<P: Protocol>(core: &Core<P>, seen: u64) {
+        // Relaxed: as in `ask`.
+        while core.right_of_way.load(Ordering::Relaxed) == seen && core.clock.snapshot() < seen {
+            std::thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Typed handles to tables.
+
+use crate::error::Error;
+use crate::protocol::{Mvocc, Protocol};
+use crate::storage::payload::{Key, Value};
+use crate::storage::table::TableCore;
+use std::any::TypeId;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// A handle to a table with keys `K` and values `V`; cheap to clone. `[u8]` and `str` are types of keys
+/// and values like any other.
+///
+/// ```
+/// # fn main() -> Result<(), chronolith::TransactionError> {
+/// let store = chronolith::Store::new();
+/// let names = store.table::<str, [u8]>("names")?;
+/// store.transact(|tx| tx.put(&names, "ada", b"Lovelace"))?;
+/// assert_eq!(store.view(|tx| Ok(tx.get(&names, "ada")?.map(<[u8]>::len)))?, Some(8));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Table<K: ?Sized, V: ?Sized, P: Protocol = Mvocc> {
+    core: Arc<TableCore<P::Words>>,
+    types: PhantomData<fn(&K, &V)>,
+}
+
+impl<K: Key + ?Sized, V: Value + ?Sized, P: Protocol> Table<K, V, P> {
+    pub(super) fn new(core: Arc<TableCore<P::Words>>) -> Result<Self, Error> {
+        if core.schema.types != (TypeId::of::<K>(), TypeId::of::<V>()) {
+            return Err(Error::TableType {
+                table: core.name.to_string(),
+            });
+        }
+        Ok(Table {
+            core,
+            types: PhantomData,
+        })
+    }
+
+    /// The table's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.core.name
+    }
+
+    #[inline]
+    pub(super) fn core(&self) -> &TableCore<P::Words> {
+        &self.core
+    }
+}
+
+impl<K: ?Sized, V: ?Sized, P: Protocol> Clone for Table<K, V, P> {
+    fn clone(&self) -> Self {
+        Table {
+            core: Arc::clone(&self.core),
+            types: PhantomData,
+        }
+    }
+}
+
+impl<K: ?Sized, V: ?Sized, P: Protocol> std::fmt::Debug for Table<K, V, P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table")
+            .field("name", &self.core.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,641 @@
+//! Reads and writes.
+
+use super::operation::{
+    Place, Stop, dispose, insert_record, locate, prefetch, read, read_base, replace, write,
+};
+use super::retry::{next_back_off, right_of_way};
+use super::{RetryPolicy, Store, Table};
+use crate::commit::{self, Participants};
+use crate::error::{Abort, AbortReason, Error, TransactionError};
+use crate::limits::{PAYLOAD_LEN_MAX_BYTES, STARVING_AFTER_RETRIES};
+use crate::protocol::access_set::WriteKind;
+use crate::protocol::context::{Context, Worker, WorkerCell};
+use crate::protocol::{Conflict, Mvocc, Protocol};
+use crate::storage::payload::{Key, Value};
+use crate::storage::version::Version;
+use crate::sync::step::{self, Step as Point};
+use std::borrow::Borrow;
+use std::cell::Cell;
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+/// Keys that `get_many` has in flight together: as many as a core has line-fill buffers.
+const BATCH: usize = 12;
+
+/// A transaction: a consistent snapshot, and the writes that will be committed on top of it.
+///
+/// Operations take `&self`, so references to values live as long as the transaction and a write does
+/// not end them. Whatever a transaction writes, it also reads. Dropping one rolls it back.
+///
+/// ```
+/// # fn main() -> Result<(), chronolith::TransactionError> {
+/// let store = chronolith::Store::new();
+/// let table = store.table::<u64, String>("greetings")?;
+/// let tx = store.begin()?;
+/// tx.put(&table, 1, "hello".to_string())?;
+/// assert_eq!(tx.get(&table, &1)?.map(String::as_str), Some("hello"));
+/// tx.commit()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Transaction<'s, P: Protocol = Mvocc> {
+    store: &'s Store<P>,
+    cell: &'s WorkerCell<P>,
+    state: Cell<State>,
+    conflict: Cell<Option<Abort>>,
+    /// The reason of that conflict, which stays when the conflict is taken.
+    failure: Cell<Option<AbortReason>>,
+    /// The worker is used through a shared reference by one thread.
+    not_sync: PhantomData<*mut ()>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Open for operations.
+    Open,
+    /// It has met a conflict or was rolled back: it can only end.
+    Failed,
+    /// Its commit has failed and is cleaned up; only the worker is still to be returned.
+    CleanedUp,
+    /// Over.
+    Ended,
+}
+
+impl<P: Protocol> std::fmt::Debug for Transaction<'_, P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction")
+            .field("state", &self.state.get())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<P: Protocol> Store<P> {
+    /// Begins a transaction that the caller commits, retries, and backs off for itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OpenTransactions`] at the limit; a lock timeout with a blocking protocol.
+    pub fn begin(&self) -> Result<Transaction<'_, P>, TransactionError> {
+        Transaction::begin(self, true, 0)
+    }
+
+    /// Begins a read-only snapshot. It may stay open: it keeps the versions that it sees, and nothing
+    /// else, from being reclaimed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::begin`].
+    pub fn begin_view(&self) -> Result<Transaction<'_, P>, TransactionError> {
+        Transaction::begin(self, false, 0)
+    }
+}
+
+impl<'s, P: Protocol> Transaction<'s, P> {
+    #[inline]
+    pub(super) fn begin(
+        store: &'s Store<P>,
+        writes: bool,
+        retries: u32,
+    ) -> Result<Self, TransactionError> {
+        let core = &store.core;
+        let (cell, last) = core.take_worker(writes)?;
+        step::at(Point::BeginPublished);
+        // SAFETY: the slot is ours until `end`, and the worker with it.
+        let worker = unsafe { &mut *cell.worker.get() };
+        worker.snapshot = core.snapshot_after(last);
+        cell.slot.publish(worker.snapshot, writes);
+        step::at(Point::BeginDrawn);
+        // Below the snapshot, which a clock that stands still may give again.
+        core.remember(cell, worker.snapshot - 1);
+        worker.writes = writes;
+        worker.retries = retries;
+        worker.held = 0;
+        worker.commit_floor = 0;
+        if retries >= STARVING_AFTER_RETRIES {
+            right_of_way::ask(core, worker.id, retries);
+        }
+        if let Err(conflict) = P::begin(core, worker) {
+            let abort = core.describe(conflict);
+            cell.tallies.aborts[abort.reason().index()].add(1);
+            cell.slot.release();
+            return Err(abort.into());
+        }
+        Ok(Transaction {
+            store,
+            cell,
+            state: Cell::new(State::Open),
+            conflict: Cell::new(None),
+            failure: Cell::new(None),
+            not_sync: PhantomData,
+        })
+    }
+
+    /// Runs one step: pinned, with the worker to itself. `step` runs no code of the user's that could
+    /// come back to this transaction (key comparison and hashing see only keys).
+    #[inline]
+    fn step<R>(&self, step: impl FnOnce(&mut Context<'_, P>) -> R) -> R {
+        // SAFETY: the slot is ours, this type is not `Sync`, and steps do not nest.
+        let worker = unsafe { &mut *self.cell.worker.get() };
+        let guard = worker.handle.pin();
+        let mut cx = Context {
+            core: &self.store.core,
+            worker,
+            tallies: &self.cell.tallies,
+            guard: &guard,
+        };
+        step(&mut cx)
+    }
+
+    #[cold]
+    fn meet(&self, conflict: Conflict<P::Words>) -> TransactionError {
+        let abort = self.store.core.describe(conflict);
+        self.state.set(State::Failed);
+        self.failure.set(Some(abort.reason()));
+        self.conflict.set(Some(abort.clone()));
+        abort.into()
+    }
+
+    #[inline]
+    fn check<K: ?Sized, V: ?Sized>(&self, table: &Table<K, V, P>) -> Result<(), TransactionError>
+    where
+        K: Key,
+        V: Value,
+    {
+        if self.state.get() != State::Open {
+            return Err(Error::Ended.into());
+        }
+        if table.core().store != self.store.core.id {
+            return Err(Error::ForeignTable {
+                table: table.name().to_string(),
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    fn check_write<K, V>(
+        &self,
+        table: &Table<K, V, P>,
+        lens: [usize; 2],
+    ) -> Result<(), TransactionError>
+    where
+        K: Key + ?Sized,
+        V: Value + ?Sized,
+    {
+        self.check(table)?;
+        // SAFETY: the slot is ours; nothing else refers to the worker now.
+        if !unsafe { &*self.cell.worker.get() }.writes {
+            return Err(Error::ReadOnly.into());
+        }
+        match lens.into_iter().find(|&len| len > PAYLOAD_LEN_MAX_BYTES) {
+            Some(len) => Err(Error::TooLong {
+                len,
+                max: PAYLOAD_LEN_MAX_BYTES,
+            }
+            .into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The value of a key, or `None`.
+    ///
+    /// # Errors
+    ///
+    /// A conflict (not with multi-version protocols), or misuse.
+    #[inline]
+    pub fn get<K, V, Q>(
+        &self,
+        table: &Table<K, V, P>,
+        key: &Q,
+    ) -> Result<Option<&V>, TransactionError>
+    where
+        K: Key + Borrow<Q> + ?Sized,
+        V: Value + ?Sized,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.check(table)?;
+        let hash = self.store.core.hasher.hash_one(key);
+        let version = self.step(|cx| read(cx, table, key, hash));
+        match version {
+            Ok(version) => Ok(self.value(table, version)),
+            Err(conflict) => Err(self.meet(conflict)),
+        }
+    }
+
+    /// The values of several keys, in their order; clears `found` first. The cache misses of a batch
+    /// overlap, so this is faster than as many calls of [`Transaction::get`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Transaction::get`].
+    pub fn get_many<'a, K, V, Q>(
+        &'a self,
+        table: &Table<K, V, P>,
+        keys: &[&Q],
+        found: &mut Vec<Option<&'a V>>,
+    ) -> Result<(), TransactionError>
+    where
+        K: Key + Borrow<Q> + ?Sized,
+        V: Value + ?Sized,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.check(table)?;
+        found.clear();
+        let outcome = self.step(|cx| {
+            for batch in keys.chunks(BATCH) {
+                prefetch(cx, table.core(), batch);
+                for (place, key) in batch.iter().enumerate() {
+                    let hash = cx.worker.hashes[place];
+                    found.push(self.value(table, read(cx, table, *key, hash)?));
+                }
+            }
+            Ok(())
+        });
+        outcome.map_err(|conflict| self.meet(conflict))
+    }
+
+    #[inline]
+    fn value<K: Key + ?Sized, V: Value + ?Sized>(
+        &self,
+        table: &Table<K, V, P>,
+        version: *mut Version<P::Words>,
+    ) -> Option<&V> {
+        let header = NonNull::new(version)?;
+        // SAFETY: the version is visible at this transaction's published snapshot (or is its own), so
+        // it stays until the transaction ends, which the reference cannot outlive.
+        let header = unsafe { header.as_ref() };
+        // SAFETY: as above; versions of this table hold a `V`, unless they are tombstones.
+        (!header.is_tombstone())
+            .then(|| unsafe { V::view(table.core().schema.value_at(version), header.len) })
+    }
+
+    /// Sets the value of a key, whether it is present or not.
+    ///
+    /// # Errors
+    ///
+    /// A conflict, misuse, or [`Error::OutOfMemory`].
+    pub fn put<K, V>(
+        &self,
+        table: &Table<K, V, P>,
+        key: K::Input<'_>,
+        value: V::Input<'_>,
+    ) -> Result<(), TransactionError>
+    where
+        K: Key + ?Sized,
+        V: Value + ?Sized,
+    {
+        self.check_write(table, [K::len(&key), V::len(&value)])?;
+        let hash = self.store.core.hasher.hash_one(K::peek(&key));
+        let written = self.step(|cx| match locate(cx, table, K::peek(&key), hash) {
+            Place::Own(index) => replace(cx, table, index, Some(value)),
+            Place::Record(record) => write(
+                cx,
+                table,
+                record,
+                hash,
+                WriteKind::Blind,
+                std::ptr::null_mut(),
+                Some(value),
+            ),
+            Place::Absent(_) => insert_record(cx, table, key, hash, value),
+        });
+        Ok(written?)
+    }
+
+    /// Inserts a key; does nothing and returns false if it is present.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Transaction::put`].
+    pub fn insert<K, V>(
+        &self,
+        table: &Table<K, V, P>,
+        key: K::Input<'_>,
+        value: V::Input<'_>,
+    ) -> Result<bool, TransactionError>
+    where
+        K: Key + ?Sized,
+        V: Value + ?Sized,
+    {
+        self.check_write(table, [K::len(&key), V::len(&value)])?;
+        let hash = self.store.core.hasher.hash_one(K::peek(&key));
+        let inserted = self.step(|cx| -> Result<bool, Stop<P>> {
+            match locate(cx, table, K::peek(&key), hash) {
+                Place::Own(index) => {
+                    let version = cx.worker.access.writes[index].version;
+                    // SAFETY: the transaction's own private version.
+                    if !unsafe { &*version }.is_tombstone() {
+                        return Ok(false);
+                    }
+                    replace(cx, table, index, Some(value))?;
+                }
+                Place::Record(record) => {
+                    let shard = cx.core.ring.shard_of(hash) as u32;
+                    // SAFETY: this step is pinned since before the record was found.
+                    let found = P::read(cx, unsafe { &*record }, shard).map_err(Stop::Conflict)?;
+                    if self.value(table, found).is_some() {
+                        return Ok(false);
+                    }
+                    write(
+                        cx,
+                        table,
+                        record,
+                        hash,
+                        WriteKind::Based,
+                        found,
+                        Some(value),
+                    )?;
+                }
+                Place::Absent(_) => insert_record(cx, table, key, hash, value)?,
+            }
+            Ok(true)
+        });
+        inserted.map_err(|stop| self.stop(stop))
+    }
+
+    /// Replaces the value of a key by what `change` makes of it; returns false if it is absent.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Transaction::put`].
+    pub fn update<K, V, Q>(
+        &self,
+        table: &Table<K, V, P>,
+        key: &Q,
+        change: impl FnOnce(&V) -> V,
+    ) -> Result<bool, TransactionError>
+    where
+        K: Key + Borrow<Q> + ?Sized,
+        V: for<'v> Value<Input<'v> = V>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.check_write(table, [0, 0])?;
+        let hash = self.store.core.hasher.hash_one(key);
+        let Some((version, before)) = self.base(table, key, hash)? else {
+            return Ok(false);
+        };
+        let value = self.hold_snapshot(|| change(before));
+        self.write_based(table, key, hash, version, value)
+    }
+
+    /// As [`Transaction::update`], for byte-string values: `change` is given the present bytes and a
+    /// buffer that is empty, and fills the buffer with the new ones.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Transaction::put`].
+    pub fn update_bytes<K, Q>(
+        &self,
+        table: &Table<K, [u8], P>,
+        key: &Q,
+        buffer: &mut Vec<u8>,
+        change: impl FnOnce(&[u8], &mut Vec<u8>),
+    ) -> Result<bool, TransactionError>
+    where
+        K: Key + Borrow<Q> + ?Sized,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.check_write(table, [0, 0])?;
+        let hash = self.store.core.hasher.hash_one(key);
+        let Some((version, before)) = self.base(table, key, hash)? else {
+            return Ok(false);
+        };
+        buffer.clear();
+        self.hold_snapshot(|| change(before, buffer));
+        self.check_write(table, [0, buffer.len()])?;
+        self.write_based(table, key, hash, version, buffer.as_slice())
+    }
+
+    /// Removes a key; returns false if it is absent.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Transaction::put`].
+    pub fn remove<K, V, Q>(&self, table: &Table<K, V, P>, key: &Q) -> Result<bool, TransactionError>
+    where
+        K: Key + Borrow<Q> + ?Sized,
+        V: Value + ?Sized,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.check_write(table, [0, 0])?;
+        let hash = self.store.core.hasher.hash_one(key);
+        let removed = self.step(|cx| -> Result<bool, Stop<P>> {
+            let place = locate(cx, table, key, hash);
+            let version = match &place {
+                Place::Own(index) => cx.worker.access.writes[*index].version,
+                found => read_base(cx, table, found, hash).map_err(Stop::Conflict)?,
+            };
+            if self.value(table, version).is_none() {
+                return Ok(false);
+            }
+            match place {
+                Place::Own(index) => replace::<K, V, P>(cx, table, index, None)?,
+                Place::Record(record) => {
+                    write::<K, V, P>(cx, table, record, hash, WriteKind::Based, version, None)?;
+                }
+                Place::Absent(_) => unreachable!("a value has a record"),
+            }
+            Ok(true)
+        });
+        removed.map_err(|stop| self.stop(stop))
+    }
+
+    /// Rolls the transaction back. Return what this returns from the closure of
+    /// [`Store::transact`]: it is not tried again.
+    pub fn rollback(&self) -> TransactionError {
+        self.state.set(State::Failed);
+        Abort::new(AbortReason::User).into()
+    }
+
+    /// Commits.
+    ///
+    /// # Errors
+    ///
+    /// The conflict that prevented it; nothing is written then.
+    pub fn commit(mut self) -> Result<(), TransactionError> {
+        match self.take_conflict() {
+            Some(abort) => Err(abort.into()),
+            None => self.finish(),
+        }
+    }
+}
+
+impl<P: Protocol> Transaction<'_, P> {
+    /// The version that an update is based on, and its value; `None` if the key is absent.
+    #[allow(
+        clippy::type_complexity,
+        reason = "a pair, used twice, next to each other"
+    )]
+    fn base<K, V, Q>(
+        &self,
+        table: &Table<K, V, P>,
+        key: &Q,
+        hash: u64,
+    ) -> Result<Option<(*mut Version<P::Words>, &V)>, TransactionError>
+    where
+        K: Key + Borrow<Q> + ?Sized,
+        V: Value + ?Sized,
+        Q: Hash + Eq + ?Sized,
+    {
+        let version = self.step(|cx| match locate(cx, table, key, hash) {
+            Place::Own(index) => Ok(cx.worker.access.writes[index].version),
+            found => read_base(cx, table, &found, hash),
+        });
+        let version = version.map_err(|conflict| self.meet(conflict))?;
+        Ok(self.value(table, version).map(|value| (version, value)))
+    }
+
+    /// Runs the user's closure while the snapshot stays where it is: the value that the closure looks
+    /// at is protected by the snapshot alone until the write that is based on it exists.
+    fn hold_snapshot<R>(&self, body: impl FnOnce() -> R) -> R {
+        // SAFETY: the slot is ours; the reference does not outlive the statement.
+        unsafe { &mut *self.cell.worker.get() }.held += 1;
+        let result = body();
+        // SAFETY: as above.
+        unsafe { &mut *self.cell.worker.get() }.held -= 1;
+        result
+    }
+
+    /// Writes what an update's closure made of the value in `version`.
+    fn write_based<K, V, Q>(
+        &self,
+        table: &Table<K, V, P>,
+        key: &Q,
+        hash: u64,
+        version: *mut Version<P::Words>,
+        value: V::Input<'_>,
+    ) -> Result<bool, TransactionError>
+    where
+        K: Key + Borrow<Q> + ?Sized,
+        V: Value + ?Sized,
+        Q: Hash + Eq + ?Sized,
+    {
+        // The closure may have failed or rolled back this very transaction.
+        self.check(table)?;
+        let written = self.step(|cx| match locate(cx, table, key, hash) {
+            // The closure may have written to the key itself; this comes after.
+            Place::Own(index) => replace(cx, table, index, Some(value)).map(|()| true),
+            Place::Record(record) => write(
+                cx,
+                table,
+                record,
+                hash,
+                WriteKind::Based,
+                version,
+                Some(value),
+            )
+            .map(|()| true),
+            // Its record has been removed since it was read.
+            Place::Absent(_) => Ok(false),
+        });
+        if written? {
+            return Ok(true);
+        }
+        let at = Some(crate::protocol::Place::Key(table.core(), hash));
+        Err(self.meet(Conflict {
+            reason: AbortReason::WriteConflict,
+            at,
+        }))
+    }
+
+    #[cold]
+    fn stop(&self, stop: Stop<P>) -> TransactionError {
+        match stop {
+            Stop::Conflict(conflict) => self.meet(conflict),
+            Stop::Error(error) => error.into(),
+        }
+    }
+
+    /// The conflict that the transaction has met, if any.
+    pub(super) fn take_conflict(&self) -> Option<Abort> {
+        self.conflict.take()
+    }
+
+    /// Commits, or cleans up and says why not. Nothing else may be called after it.
+    #[inline]
+    pub(super) fn finish(&mut self) -> Result<(), TransactionError> {
+        if self.state.get() != State::Open {
+            return Err(Error::Ended.into());
+        }
+        let (core, cell) = (&self.store.core, self.cell);
+        // SAFETY: the slot is ours; the reference does not outlive the block.
+        let (empty, id, retries) = unsafe {
+            let worker = &mut *cell.worker.get();
+            (worker.access.writes.is_empty(), worker.id, worker.retries)
+        };
+        if empty {
+            cell.tallies.commits_read_only.add(1);
+            cell.tallies.commits.add(1);
+            self.step_unpinned(|worker| worker.access.clear());
+            self.end();
+            return Ok(());
+        }
+        right_of_way::yield_to(core, id);
+        let outcome = self.step(|cx| {
+            let outcome = commit::commit(cx);
+            dispose(cx, outcome.is_ok());
+            core.reclaim(cell, cx.worker, cx.guard);
+            // The record of a conflict is alive until the slot is released.
+            outcome.map_err(|conflict| core.describe(conflict))
+        });
+        if retries >= STARVING_AFTER_RETRIES {
+            right_of_way::give_back(core, id);
+        }
+        match outcome {
+            Ok(participants) => {
+                self.step_unpinned(|worker| {
+                    worker.backoff_ns /= 2;
+                    // This thread's next snapshot is above this commit, however soon it begins.
+                    core.remember(cell, worker.commit);
+                });
+                cell.tallies.commits.add(1);
+                match participants {
+                    Participants::One => cell.tallies.commits_one_shard.add(1),
+                    Participants::Several => cell.tallies.commits_cross_shard.add(1),
+                }
+                self.end();
+                Ok(())
+            }
+            Err(abort) => {
+                cell.tallies.aborts[abort.reason().index()].add(1);
+                // Cleaned up, but the worker is still ours until the drop: its back-off is next.
+                self.state.set(State::CleanedUp);
+                Err(abort.into())
+            }
+        }
+    }
+
+    /// How long to wait before the next attempt.
+    pub(super) fn next_back_off(&mut self, policy: &RetryPolicy) -> std::time::Duration {
+        self.step_unpinned(|worker| next_back_off(worker, policy))
+    }
+
+    #[inline]
+    fn step_unpinned<R>(&self, step: impl FnOnce(&mut Worker<P>) -> R) -> R {
+        // SAFETY: as in `step`.
+        step(unsafe { &mut *self.cell.worker.get() })
+    }
+
+    fn end(&mut self) {
+        self.state.set(State::Ended);
+        self.step_unpinned(|worker| P::end(&self.store.core, worker));
+        self.cell.slot.release();
+    }
+}
+
+impl<P: Protocol> Drop for Transaction<'_, P> {
+    #[inline]
+    fn drop(&mut self) {
+        match self.state.get() {
+            State::Ended => {}
+            State::CleanedUp => self.end(),
+            State::Open | State::Failed => {
+                let reason = self.failure.get().unwrap_or(AbortReason::User);
+                self.cell.tallies.aborts[reason.index()].add(1);
+                self.step(|cx| dispose(cx, false));
+                self.end();
+            }
+        }
+    }
+}

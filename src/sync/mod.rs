@@ -1,0 +1,68 @@
+//! The only door to atomics.
+//!
+//! Everything above this layer says `use crate::sync::...`, so that `--cfg loom` swaps in the model
+//! checker's types for the very code that ships. `tests/tidy.rs` rejects any other import.
+//!
+//! The two sub-modules are test instruments that compile to nothing in a normal build: [`step`] names
+//! the instructions at which a test may suspend a thread, [`fault`] names the mistakes a test may
+//! switch on to prove that a check would notice them.
+
+pub(crate) mod fault;
+pub(crate) mod step;
+
+pub use crossbeam_utils::CachePadded;
+
+#[cfg(not(loom))]
+pub use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering, fence,
+};
+
+#[cfg(loom)]
+pub use loom::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering, fence,
+};
+
+/// Tells the processor that this is a short wait for another core.
+#[inline]
+pub fn spin_loop() {
+    #[cfg(not(loom))]
+    std::hint::spin_loop();
+    // Under the model a spinning thread must let the one it waits for run.
+    #[cfg(loom)]
+    loom::thread::yield_now();
+}
+
+/// A counter that one thread writes and any thread reads: an increment is a plain load and store,
+/// never a locked instruction.
+#[derive(Debug, Default)]
+pub struct Tally(std::sync::atomic::AtomicU64);
+
+impl Tally {
+    /// Adds `n`. Only the owning worker calls this; a concurrent call would lose counts, not safety.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        // Relaxed: a statistic with one writer; nothing is published through it.
+        let sum = self
+            .0
+            .load(std::sync::atomic::Ordering::Relaxed)
+            .wrapping_add(n);
+        // Relaxed: as above.
+        self.0.store(sum, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Raises the value to `n` if it is lower.
+    #[inline]
+    pub fn raise(&self, n: u64) {
+        if n > self.get() {
+            // Relaxed: as in `add`.
+            self.0.store(n, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    /// The present value; a reader on another thread may be a little behind.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        // Relaxed: a statistic.
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}

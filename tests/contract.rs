@@ -1,0 +1,276 @@
+//! The contract of the public API, for every protocol.
+
+use chronolith::protocol::{self, Protocol, Visitor};
+use chronolith::{AbortReason, Error, Store, TransactionError};
+
+/// Runs a test body with every protocol of the registry.
+macro_rules! for_each_protocol {
+    ($($(#[$meta:meta])* fn $name:ident<$p:ident>($store:ident) $body:block)+) => {$(
+        $(#[$meta])*
+        #[test]
+        fn $name() {
+            struct Body;
+            impl Visitor for Body {
+                type Output = ();
+                fn visit<$p: Protocol>(self) {
+                    for shards in [1, 3] {
+                        let $store = Store::builder()
+                            .shards(shards)
+                            .build_with::<$p>()
+                            .expect("a valid number of shards");
+                        $body
+                    }
+                }
+            }
+            for name in protocol::NAMES {
+                protocol::dispatch(name, Body).expect("a registered protocol");
+            }
+        }
+    )+};
+}
+
+for_each_protocol! {
+    fn what_is_put_is_got<P>(store) {
+        let table = store.table::<u64, u64>("t").unwrap();
+        store.transact(|tx| {
+            for key in 0..1000 {
+                tx.put(&table, key, key * 10)?;
+            }
+            Ok(())
+        }).unwrap();
+        store.view(|tx| {
+            for key in 0..1000 {
+                assert_eq!(tx.get(&table, &key)?, Some(&(key * 10)));
+            }
+            assert_eq!(tx.get(&table, &1000)?, None);
+            Ok(())
+        }).unwrap();
+        let stats = store.stats();
+        assert_eq!(stats.commits, 2);
+        assert_eq!(stats.commits_read_only, 1);
+        assert_eq!(stats.records, 1000);
+    }
+
+    fn a_transaction_sees_its_own_writes<P>(store) {
+        let table = store.table::<u64, String>("t").unwrap();
+        store.transact(|tx| {
+            assert!(tx.insert(&table, 1, "a".into())?);
+            assert!(!tx.insert(&table, 1, "b".into())?);
+            let first = tx.get(&table, &1)?.expect("own insert");
+            tx.put(&table, 1, "c".into())?;
+            // A reference handed out before stays what it was.
+            assert_eq!(first, "a");
+            assert_eq!(tx.get(&table, &1)?.map(String::as_str), Some("c"));
+            assert!(tx.update(&table, &1, |value| format!("{value}d"))?);
+            assert_eq!(tx.get(&table, &1)?.map(String::as_str), Some("cd"));
+            assert!(tx.remove(&table, &1)?);
+            assert!(!tx.remove(&table, &1)?);
+            assert_eq!(tx.get(&table, &1)?, None);
+            assert!(!tx.update(&table, &1, String::clone)?);
+            assert!(tx.insert(&table, 1, "e".into())?);
+            Ok(())
+        }).unwrap();
+        let value = store.view(|tx| Ok(tx.get(&table, &1)?.cloned())).unwrap();
+        assert_eq!(value.as_deref(), Some("e"));
+    }
+
+    fn a_rollback_leaves_nothing<P>(store) {
+        let table = store.table::<u64, Vec<u8>>("t").unwrap();
+        store.transact(|tx| tx.put(&table, 1, vec![1])).unwrap();
+        let outcome: Result<(), _> = store.transact(|tx| {
+            tx.put(&table, 1, vec![2])?;
+            tx.put(&table, 2, vec![2])?;
+            Err(tx.rollback())
+        });
+        let abort = outcome.unwrap_err();
+        assert_eq!(abort.abort().unwrap().reason(), AbortReason::User);
+        let tx = store.begin().unwrap();
+        tx.put(&table, 1, vec![3]).unwrap();
+        drop(tx);
+        store.view(|tx| {
+            assert_eq!(tx.get(&table, &1)?, Some(&vec![1]));
+            assert_eq!(tx.get(&table, &2)?, None);
+            Ok(())
+        }).unwrap();
+        assert_eq!(store.stats().aborts_for(AbortReason::User), 2);
+    }
+
+    fn byte_strings_of_any_length<P>(store) {
+        let table = store.table::<[u8], [u8]>("t").unwrap();
+        let lens = [0usize, 1, 15, 16, 100, 1000, 4096, 5000, 100_000];
+        store.transact(|tx| {
+            for len in lens {
+                tx.put(&table, &vec![7; len], &vec![len as u8; len])?;
+            }
+            Ok(())
+        }).unwrap();
+        for round in 0..3u8 {
+            store.transact(|tx| {
+                for len in lens {
+                    let key = vec![7; len];
+                    let mut buffer = Vec::new();
+                    assert!(tx.update_bytes(&table, key.as_slice(), &mut buffer, |old, new| {
+                        new.extend_from_slice(old);
+                        new.push(round);
+                    })?);
+                }
+                Ok(())
+            }).unwrap();
+        }
+        store.view(|tx| {
+            for len in lens {
+                let value = tx.get(&table, vec![7; len].as_slice())?.expect("present");
+                assert_eq!(value.len(), len + 3);
+                assert_eq!(value[len..], [0, 1, 2]);
+                assert!(value[..len].iter().all(|&byte| byte == len as u8));
+            }
+            Ok(())
+        }).unwrap();
+    }
+
+    fn one_transaction_spans_tables_of_different_types<P>(store) {
+        let numbers = store.table::<u64, i64>("numbers").unwrap();
+        let names = store.table::<str, [u8]>("names").unwrap();
+        store.transact(|tx| {
+            tx.put(&numbers, 1, -1)?;
+            tx.put(&names, "one", b"1")
+        }).unwrap();
+        store.view(|tx| {
+            assert_eq!(tx.get(&numbers, &1)?, Some(&-1));
+            assert_eq!(tx.get(&names, "one")?, Some(b"1".as_slice()));
+            Ok(())
+        }).unwrap();
+    }
+
+    fn a_batch_of_reads_answers_in_order<P>(store) {
+        let table = store.table::<u64, u64>("t").unwrap();
+        store.transact(|tx| {
+            (0..100).try_for_each(|key| tx.put(&table, key * 2, key))
+        }).unwrap();
+        let keys: Vec<u64> = (0..200).collect();
+        let keys: Vec<&u64> = keys.iter().collect();
+        store.transact(|tx| {
+            tx.put(&table, 3, 33)?;
+            let mut found = Vec::new();
+            tx.get_many(&table, &keys, &mut found)?;
+            for (key, found) in found.iter().enumerate() {
+                let expected = match key {
+                    3 => Some(33),
+                    key if key % 2 == 0 => Some(key as u64 / 2),
+                    _ => None,
+                };
+                assert_eq!(found.copied(), expected, "key {key}");
+            }
+            Err::<(), _>(tx.rollback())
+        }).unwrap_err();
+    }
+
+    fn misuse_is_an_error_and_no_panic<P>(store) {
+        let table = store.table::<u64, u64>("t").unwrap();
+        assert_eq!(
+            store.table::<u64, i64>("t").unwrap_err(),
+            Error::TableType { table: "t".into() }
+        );
+        let read_only = store.view(|tx| tx.put(&table, 1, 1)).unwrap_err();
+        assert_eq!(read_only, TransactionError::Error(Error::ReadOnly));
+        let other = Store::builder().build_with::<P>().unwrap();
+        let foreign = other.view(|tx| tx.get(&table, &1).map(|_| ())).unwrap_err();
+        assert!(matches!(foreign, TransactionError::Error(Error::ForeignTable { .. })));
+        let ended = store.transact(|tx| {
+            let _ = tx.rollback();
+            tx.put(&table, 1, 1)
+        }).unwrap_err();
+        assert_eq!(ended, TransactionError::Error(Error::Ended));
+        // A table handle may outlive its store.
+        drop(store);
+        assert_eq!(table.name(), "t");
+    }
+
+    fn values_are_dropped_once<P>(store) {
+        use std::sync::Arc;
+        let token = Arc::new(());
+        let table = store.table::<u64, Arc<()>>("t").unwrap();
+        for round in 0..50u64 {
+            store.transact(|tx| {
+                for key in 0..20 {
+                    tx.put(&table, key, Arc::clone(&token))?;
+                    tx.put(&table, key, Arc::clone(&token))?;
+                }
+                tx.remove(&table, &(round % 20))?;
+                Ok(())
+            }).unwrap();
+            let _ = store.transact(|tx| {
+                tx.put(&table, 100 + round, Arc::clone(&token))?;
+                Err::<(), _>(tx.rollback())
+            });
+        }
+        drop(store);
+        drop(table);
+        assert_eq!(Arc::strong_count(&token), 1);
+    }
+
+    fn concurrent_increments_are_all_there<P>(store) {
+        let table = store.table::<u64, u64>("t").unwrap();
+        store.transact(|tx| tx.put(&table, 0, 0)).unwrap();
+        const THREADS: u64 = 4;
+        const EACH: u64 = 2_000;
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (store, table) = (&store, &table);
+                scope.spawn(move || {
+                    for round in 0..EACH {
+                        store.transact(|tx| {
+                            tx.update(table, &0, |count| count + 1)?;
+                            // An insert each, so that the index grows under way.
+                            tx.insert(table, 1 + thread * EACH + round, round)?;
+                            Ok(())
+                        }).unwrap();
+                    }
+                });
+            }
+        });
+        store.view(|tx| {
+            assert_eq!(tx.get(&table, &0)?, Some(&(THREADS * EACH)));
+            for key in 1..=THREADS * EACH {
+                assert!(tx.get(&table, &key)?.is_some(), "key {key} is missing");
+            }
+            Ok(())
+        }).unwrap();
+    }
+}
+
+#[test]
+fn the_number_of_shards_is_checked() {
+    for shards in [0, 65, usize::MAX] {
+        let error = Store::builder().shards(shards).build().unwrap_err();
+        assert_eq!(
+            error,
+            Error::ShardCount {
+                asked: shards,
+                max: 64
+            }
+        );
+    }
+}
+
+#[test]
+fn a_conflict_names_its_reason_its_table_and_its_key() {
+    let store = Store::new();
+    let table = store.table::<u64, u64>("accounts").unwrap();
+    store.transact(|tx| tx.put(&table, 1, 0)).unwrap();
+    let (one, two) = (store.begin().unwrap(), store.begin().unwrap());
+    one.update(&table, &1, |value| value + 1).unwrap();
+    two.update(&table, &1, |value| value + 1).unwrap();
+    one.commit().unwrap();
+    let error = two.commit().unwrap_err();
+    let abort = error.abort().unwrap();
+    assert_eq!(abort.reason(), AbortReason::WriteConflict);
+    assert_eq!(abort.table(), Some("accounts"));
+    assert!(abort.key_hash().is_some());
+    assert!(
+        error
+            .to_string()
+            .contains("write-conflict in table \"accounts\""),
+        "{error}"
+    );
+}
