@@ -17,7 +17,7 @@ pub const BACKOFF_MIN_NS: u64 = 100;
 /// The longest back-off after an abort.
 pub const BACKOFF_MAX_NS: u64 = 100_000;
 /// Pauses a transaction grants an undecided writer before it decides that writer's fate.
-pub const UNDECIDED_SPINS_MAX: u32 = 64;
+pub const UNDECIDED_SPINS_MAX: u32 = if cfg!(loom) { 0 } else { 64 };
 /// Times a commit draws a later timestamp because a reader raised its floor, before it gives way.
 pub const REDRAWS_MAX: u32 = 16;
 /// Failed attempts after which a transaction asks for the right of way.

@@ -13,6 +13,8 @@ pub(crate) mod context;
 pub(crate) mod install;
 pub(crate) mod janitor;
 
+#[cfg(all(test, loom))]
+mod models;
 mod mvocc;
 mod serial;
 

@@ -310,7 +310,7 @@ fn validate_at(
 ///
 /// The calling step is pinned and its snapshot is published; the record is alive.
 #[inline]
-unsafe fn still_newest(
+pub(super) unsafe fn still_newest(
     record: &Record<NoWords>,
     version: *const Version<NoWords>,
     at: u64,

@@ -3,7 +3,8 @@
 
 use super::Words;
 use super::version::Version;
-use crate::sync::{AtomicPtr, AtomicU8, Ordering};
+use crate::sync::fault::{self, Fault};
+use crate::sync::{AtomicPtr, AtomicU8, Ordering, model_fence};
 
 /// Set in the head while some worker holds the record's *reclamation ticket*: exactly one entry in
 /// exactly one worker's queue points to the record. An install sets it in the same compare-and-swap.
@@ -100,18 +101,24 @@ impl<W: Words> Record<W> {
         // SeqCst: pairs with the compare-and-swap in `exchange`. It acquires the version's contents;
         // and of two transactions that each install and then read what the other installs, at least
         // one sees the other, because installs and these loads stand in one order.
+        if !fault::on(Fault::InstallUnordered) {
+            model_fence();
+        }
         Head(self.head.load(Ordering::SeqCst))
     }
 
     /// Replaces the head if it is still `current`; otherwise returns what it is.
     #[inline]
     pub(crate) fn exchange(&self, current: Head<W>, new: Head<W>) -> Result<(), Head<W>> {
-        let publish = if crate::sync::fault::on(crate::sync::fault::Fault::PublishRelaxed) {
+        let publish = if fault::on(Fault::PublishRelaxed) {
             Ordering::Relaxed
         } else {
             // SeqCst: the install. Releases the version's contents; see `head` for the single order.
             Ordering::SeqCst
         };
+        if !fault::on(Fault::InstallUnordered) && !fault::on(Fault::PublishRelaxed) {
+            model_fence();
+        }
         // Relaxed: on failure the caller loads the head again before it acts on it.
         match self
             .head

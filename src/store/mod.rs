@@ -12,6 +12,8 @@ mod operation;
 mod retry;
 mod session;
 mod stats;
+#[cfg(all(test, not(loom)))]
+mod suspension;
 mod table;
 mod transaction;
 

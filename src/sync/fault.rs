@@ -9,6 +9,8 @@
 pub(crate) enum Fault {
     /// Publish a version with a relaxed store: the chain model sees an uninitialised value.
     PublishRelaxed,
+    /// Leave the install out of the single order: the write-skew model loses both conflicts.
+    InstallUnordered,
     /// Commit although a reader raised the floor above the timestamp: the decision model sees a torn
     /// snapshot.
     IgnoreFloor,

@@ -32,6 +32,15 @@ pub fn spin_loop() {
     loom::thread::yield_now();
 }
 
+/// Completes a sequentially consistent access for the model checker, which takes `SeqCst` accesses for
+/// acquire-release ones and knows the single order of fences only. Nothing in a normal build.
+#[inline(always)]
+pub(crate) fn model_fence() {
+    // SeqCst: see above.
+    #[cfg(loom)]
+    fence(Ordering::SeqCst);
+}
+
 /// A counter that one thread writes and any thread reads: an increment is a plain load and store,
 /// never a locked instruction.
 #[derive(Debug, Default)]
