@@ -3,8 +3,8 @@
 //! A timestamp is used as a snapshot ("everything committed *before* b is visible") or as a commit
 //! time. What the commit protocol needs of the clock is two properties:
 //!
-//! > **Real-time order.** If a transaction has returned before another begins, the second's snapshot is
-//! > greater than the first's commit timestamp.
+//! > **Real-time order.** If a transaction has returned before another begins, the second's
+//! > snapshot is greater than the first's commit timestamp.
 //!
 //! > **Install before draw.** If a commit timestamp is smaller than a snapshot, then whatever the
 //! > committing transaction installed before its draw is seen by loads after the snapshot's draw.
@@ -19,34 +19,35 @@
 //!
 //! # Order with memory
 //!
-//! `rdtsc` is not ordered with loads and stores, so every draw is `lfence; rdtsc; lfence`. The first
-//! fence waits for what came before: a locked instruction (the install of a version, the opening of
-//! a slot) has then completed, hence is visible to every core, before the counter is read. The
-//! second keeps later loads (the first read of a transaction, the validation) from running before the
-//! counter is read. Without the first an install could be dated before it is visible; without the
-//! second a read could be older than its snapshot. Either is a lost update.
+//! `rdtsc` is not ordered with loads and stores, so every draw is `lfence; rdtsc; lfence`. The
+//! first fence waits for what came before: a locked instruction (the install of a version, the
+//! opening of a slot) has then completed, hence is visible to every core, before the counter is
+//! read. The second keeps later loads (the first read of a transaction, the validation) from
+//! running before the counter is read. Without the first an install could be dated before it is
+//! visible; without the second a read could be older than its snapshot. Either is a lost update.
 //!
 //! # Ties and skew
 //!
-//! Some processors advance the counter in steps (ten nanoseconds on the machines this was written on),
-//! so a commit and a snapshot on two cores can draw the same number although the snapshot's first load
-//! came before the install. Hence *before* above, not *at or before*: a tie is invisible, whichever came
-//! first. Two draws one after the other on one core never tie; the test at first use checks that.
+//! Some processors advance the counter in steps (ten nanoseconds on the machines this was written
+//! on), so a commit and a snapshot on two cores can draw the same number although the snapshot's
+//! first load came before the install. Hence *before* above, not *at or before*: a tie is
+//! invisible, whichever came first. Two draws one after the other on one core never tie; the test
+//! at first use checks that.
 //!
 //! Two counters may also differ by less than the time that a cache line takes from one core to the
-//! other, which no test can see. So commit timestamps lie a little ahead (`AHEAD_MAX`): a snapshot that
-//! is greater was drawn that much later, by any counter that is not further off. Real-time order still
-//! holds, because a commit takes longer than that to return and be noticed, and a thread that is
-//! quicker in beginning its next transaction draws again.
+//! other, which no test can see. So commit timestamps lie a little ahead (`AHEAD_MAX`): a snapshot
+//! that is greater was drawn that much later, by any counter that is not further off. Real-time
+//! order still holds, because a commit takes longer than that to return and be noticed, and a
+//! thread that is quicker in beginning its next transaction draws again.
 //!
 //! # Departure from the design: no worker number in the low bits
 //!
 //! The design makes timestamps unique by a worker number in the low bits. That costs ten bits of
 //! range (the counter would run out in months) and is not needed: two commits that *depend* on each
 //! other never have the same timestamp, because a commit draws again until its timestamp is greater
-//! than its own snapshot, than the timestamp of every version that it overwrites, and than the floor
-//! that readers of its undecided versions have set (see `protocol/mvocc.rs`). Commits that tie do not
-//! depend on each other, and either order of them is right.
+//! than its own snapshot, than the timestamp of every version that it overwrites, and than the
+//! floor that readers of its undecided versions have set (see `protocol/mvocc.rs`). Commits that
+//! tie do not depend on each other, and either order of them is right.
 
 use crate::sync::{AtomicU64, CachePadded, Ordering};
 
@@ -98,12 +99,13 @@ impl Clock {
         }
     }
 
-    /// A timestamp for a snapshot: greater than any commit timestamp whose transaction has returned.
+    /// A timestamp for a snapshot: greater than any commit timestamp whose transaction has
+    /// returned.
     #[inline]
     pub(crate) fn snapshot(&self) -> u64 {
         match self {
-            // SeqCst: pairs with the draw in `commit`; a draw that came first is seen, and the loads
-            // of the snapshot's reads stay behind this one.
+            // SeqCst: pairs with the draw in `commit`; a draw that came first is seen, and the
+            // loads of the snapshot's reads stay behind this one.
             Clock::Counter(counter) => counter.load(Ordering::SeqCst) + 1,
             #[cfg(all(target_arch = "x86_64", not(loom)))]
             Clock::Tsc { .. } => tsc::read(),
@@ -114,7 +116,8 @@ impl Clock {
     #[inline]
     pub(crate) fn commit(&self) -> u64 {
         match self {
-            // SeqCst: pairs with `snapshot`, and keeps the installs before it and the validation after.
+            // SeqCst: pairs with `snapshot`, and keeps the installs before it and the validation
+            // after.
             Clock::Counter(counter) => counter.fetch_add(2, Ordering::SeqCst) + 2,
             #[cfg(all(target_arch = "x86_64", not(loom)))]
             Clock::Tsc { ahead } => tsc::read() + ahead,
@@ -125,8 +128,8 @@ impl Clock {
     pub(crate) fn ticks(&self, ns: u64) -> Option<u64> {
         match self {
             Clock::Counter(_) => None,
-            // Three ticks a nanosecond is at or above every processor's rate that we know; a right of
-            // way may last a little longer than asked, never much.
+            // Three ticks a nanosecond is at or above every processor's rate that we know; a right
+            // of way may last a little longer than asked, never much.
             #[cfg(all(target_arch = "x86_64", not(loom)))]
             Clock::Tsc { .. } => Some(ns.saturating_mul(3)),
         }
@@ -136,9 +139,9 @@ impl Clock {
 #[cfg(all(target_arch = "x86_64", not(loom)))]
 mod tsc {
     use super::TIMESTAMP_MAX;
+    use crate::sync::unmodelled::{AtomicU64, Ordering};
     use std::arch::x86_64::{__cpuid, _mm_lfence, _rdtsc};
     use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
 
     /// Reads the counter, ordered with the memory accesses on both sides (see the module's text).
     #[inline]
@@ -193,8 +196,8 @@ mod tsc {
         std::fs::read_to_string(path).is_ok_and(|source| source.trim() == "tsc")
     }
 
-    /// Two threads take turns to read the counter, each after it has seen the other's value. Returns the
-    /// smallest difference seen, in ticks, or `None` if the counter ever stepped back.
+    /// Two threads take turns to read the counter, each after it has seen the other's value.
+    /// Returns the smallest difference seen, in ticks, or `None` if the counter ever stepped back.
     fn shortest_message() -> Option<u64> {
         const TURNS: u64 = 4_000;
         let latest = AtomicU64::new(0);
@@ -223,9 +226,7 @@ mod tsc {
             shortest
         };
         std::thread::scope(|scope| {
-            let other = std::thread::Builder::new()
-                .spawn_scoped(scope, || play(1))
-                .ok()?;
+            let other = std::thread::Builder::new().spawn_scoped(scope, || play(1)).ok()?;
             let mine = play(0)?;
             Some(mine.min(other.join().ok()??))
         })
@@ -237,10 +238,7 @@ mod tests {
     use super::*;
 
     fn clocks() -> [Clock; 2] {
-        [
-            Clock::new(ClockSource::Automatic),
-            Clock::new(ClockSource::SharedCounter),
-        ]
+        [Clock::new(ClockSource::Automatic), Clock::new(ClockSource::SharedCounter)]
     }
 
     #[test]

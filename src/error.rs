@@ -1,8 +1,8 @@
 //! What can go wrong, in two kinds that are never confused.
 //!
-//! An [`Abort`] is an expected outcome of concurrency: it has a reason and a place, and trying again
-//! usually helps. An [`Error`] is misuse or a limit: trying again does not help. A bug is neither; it
-//! is an assertion.
+//! An [`Abort`] is an expected outcome of concurrency: it has a reason and a place, and trying
+//! again usually helps. An [`Error`] is misuse or a limit: trying again does not help. A bug is
+//! neither; it is an assertion.
 
 use std::fmt;
 use std::sync::Arc;
@@ -86,20 +86,12 @@ impl Abort {
     /// An abort that no single key caused.
     #[must_use]
     pub fn new(reason: AbortReason) -> Self {
-        Abort {
-            reason,
-            table: None,
-            key_hash: None,
-        }
+        Abort { reason, table: None, key_hash: None }
     }
 
     /// An abort caused by one key of one table.
     pub(crate) fn at(reason: AbortReason, table: Arc<str>, key_hash: u64) -> Self {
-        Abort {
-            reason,
-            table: Some(table),
-            key_hash: Some(key_hash),
-        }
+        Abort { reason, table: Some(table), key_hash: Some(key_hash) }
     }
 
     /// Why.
@@ -196,10 +188,7 @@ impl fmt::Display for Error {
             Error::ReadOnly => f.write_str("this transaction is read-only: use transact or begin"),
             Error::Ended => f.write_str("this transaction has already failed and can only end"),
             Error::OpenTransactions { max } => {
-                write!(
-                    f,
-                    "at most {max} transactions can be open at once: end some first"
-                )
+                write!(f, "at most {max} transactions can be open at once: end some first")
             }
             Error::TooLong { len, max } => {
                 write!(f, "a key or value has at most {max} bytes, not {len}")

@@ -1,33 +1,10 @@
 //! The contract of the public API, for every protocol.
 
+#[macro_use]
+mod common;
+
 use chronolith::protocol::{self, Protocol, Visitor};
 use chronolith::{AbortReason, Error, Store, TransactionError};
-
-/// Runs a test body with every protocol of the registry.
-macro_rules! for_each_protocol {
-    ($($(#[$meta:meta])* fn $name:ident<$p:ident>($store:ident) $body:block)+) => {$(
-        $(#[$meta])*
-        #[test]
-        fn $name() {
-            struct Body;
-            impl Visitor for Body {
-                type Output = ();
-                fn visit<$p: Protocol>(self) {
-                    for shards in [1, 3] {
-                        let $store = Store::builder()
-                            .shards(shards)
-                            .build_with::<$p>()
-                            .expect("a valid number of shards");
-                        $body
-                    }
-                }
-            }
-            for name in protocol::NAMES {
-                protocol::dispatch(name, Body).expect("a registered protocol");
-            }
-        }
-    )+};
-}
 
 for_each_protocol! {
     fn what_is_put_is_got<P>(store) {
@@ -243,13 +220,7 @@ for_each_protocol! {
 fn the_number_of_shards_is_checked() {
     for shards in [0, 65, usize::MAX] {
         let error = Store::builder().shards(shards).build().unwrap_err();
-        assert_eq!(
-            error,
-            Error::ShardCount {
-                asked: shards,
-                max: 64
-            }
-        );
+        assert_eq!(error, Error::ShardCount { asked: shards, max: 64 });
     }
 }
 
@@ -267,10 +238,5 @@ fn a_conflict_names_its_reason_its_table_and_its_key() {
     assert_eq!(abort.reason(), AbortReason::WriteConflict);
     assert_eq!(abort.table(), Some("accounts"));
     assert!(abort.key_hash().is_some());
-    assert!(
-        error
-            .to_string()
-            .contains("write-conflict in table \"accounts\""),
-        "{error}"
-    );
+    assert!(error.to_string().contains("write-conflict in table \"accounts\""), "{error}");
 }

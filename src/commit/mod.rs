@@ -2,9 +2,9 @@
 //!
 //! Each shard that the transaction touched is a participant of a two-phase commit. With one
 //! participant there is nothing to coordinate and nothing of it is paid for. With more, every shard
-//! first prepares, then the transaction's place in the serial order is drawn, then every shard votes on
-//! what was read from it, and only if all vote yes is the one decision word set: all shards' writes
-//! become visible at one instant.
+//! first prepares, then the transaction's place in the serial order is drawn, then every shard
+//! votes on what was read from it, and only if all vote yes is the one decision word set: all
+//! shards' writes become visible at one instant.
 
 use crate::error::AbortReason;
 use crate::limits::REDRAWS_MAX;
@@ -47,10 +47,7 @@ fn participants<P: Protocol>(cx: &Context<'_, P>) -> u64 {
     let writes = access.writes.iter().map(|write| write.shard);
     let reads = access.reads.iter().map(|read| read.shard);
     let absents = access.absents.iter().map(|absent| absent.shard);
-    writes
-        .chain(reads)
-        .chain(absents)
-        .fold(0, |shards, shard| shards | 1 << shard)
+    writes.chain(reads).chain(absents).fold(0, |shards, shard| shards | 1 << shard)
 }
 
 fn one_phase<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, ()> {

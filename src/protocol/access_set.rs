@@ -168,8 +168,7 @@ impl<W: Words> AccessSet<W> {
     /// record. After this, writes are no longer found by `find_write`.
     pub(crate) fn order_writes(&mut self) {
         self.filter = 0;
-        self.writes
-            .sort_unstable_by_key(|write| (write.shard, write.record));
+        self.writes.sort_unstable_by_key(|write| (write.shard, write.record));
     }
 
     /// Puts the reads of each shard side by side.

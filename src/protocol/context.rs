@@ -28,9 +28,7 @@ pub(crate) struct Tables<W: Words> {
 
 impl<W: Words> Tables<W> {
     fn new() -> Self {
-        Tables {
-            chunks: [const { OnceLock::new() }; TABLE_CHUNK],
-        }
+        Tables { chunks: [const { OnceLock::new() }; TABLE_CHUNK] }
     }
 
     fn slot(&self, number: u16) -> &OnceLock<Arc<TableCore<W>>> {
@@ -46,9 +44,7 @@ impl<W: Words> Tables<W> {
 
     /// The table with this number.
     pub(crate) fn get(&self, number: u16) -> &TableCore<W> {
-        self.slot(number)
-            .get()
-            .expect("a record's table was added before the record was made")
+        self.slot(number).get().expect("a record's table was added before the record was made")
     }
 }
 
@@ -71,9 +67,10 @@ pub(crate) struct Core<P: Protocol> {
 impl<P: Protocol> Core<P> {
     pub(crate) fn new(clock: Clock, shards: usize, hasher: ahash::RandomState) -> Self {
         // Relaxed: only uniqueness matters.
-        static NEXT_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        static NEXT_ID: crate::sync::unmodelled::AtomicU64 =
+            crate::sync::unmodelled::AtomicU64::new(1);
         Core {
-            id: NEXT_ID.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            id: NEXT_ID.fetch_add(1, crate::sync::unmodelled::Ordering::Relaxed),
             clock,
             watermark: Watermark::new(),
             pool: Arc::new(ChunkPool::new()),
@@ -92,7 +89,8 @@ impl<P: Protocol> Core<P> {
         let (table, hash) = match conflict.at {
             None => return Abort::new(conflict.reason),
             Some(Place::Record(record)) => {
-                // SAFETY: the transaction that met the conflict has not ended, so the record is alive.
+                // SAFETY: the transaction that met the conflict has not ended, so the record is
+                // alive.
                 let table = self.tables.get(unsafe { (*record).table });
                 (table, table.hash_of(record, &self.hasher))
             }
@@ -179,15 +177,14 @@ pub(crate) struct WorkerCell<P: Protocol> {
 
 impl<P: Protocol> std::fmt::Debug for WorkerCell<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WorkerCell")
-            .field("tallies", &self.tallies)
-            .finish_non_exhaustive()
+        f.debug_struct("WorkerCell").field("tallies", &self.tallies).finish_non_exhaustive()
     }
 }
 
-// SAFETY: `worker` is only touched by the holder of the slot (a compare-and-swap decides), `janitor`
-// has its own flag, the rest is atomic. Moving the epoch handle between threads is sound because one
-// thread at a time uses it and the slot's Release and Acquire order their uses; it refers to no thread.
+// SAFETY: `worker` is only touched by the holder of the slot (a compare-and-swap decides),
+// `janitor` has its own flag, the rest is atomic. Moving the epoch handle between threads is sound
+// because one thread at a time uses it and the slot's Release and Acquire order their uses; it
+// refers to no thread.
 unsafe impl<P: Protocol> Send for WorkerCell<P> {}
 // SAFETY: as above.
 unsafe impl<P: Protocol> Sync for WorkerCell<P> {}
@@ -205,9 +202,7 @@ pub(crate) struct Workers<P: Protocol> {
 
 impl<P: Protocol> Workers<P> {
     fn new() -> Self {
-        Workers {
-            chunks: [const { OnceLock::new() }; WORKER_CHUNKS],
-        }
+        Workers { chunks: [const { OnceLock::new() }; WORKER_CHUNKS] }
     }
 
     fn place(&self, id: usize) -> &OnceLock<Box<WorkerCell<P>>> {
@@ -218,22 +213,13 @@ impl<P: Protocol> Workers<P> {
 
     /// The worker with this number, if it exists yet.
     pub(crate) fn get(&self, id: usize) -> Option<&WorkerCell<P>> {
-        self.chunks
-            .get(id / WORKER_CHUNK)?
-            .get()?
-            .get(id % WORKER_CHUNK)?
-            .get()
-            .map(|cell| &**cell)
+        self.chunks.get(id / WORKER_CHUNK)?.get()?.get(id % WORKER_CHUNK)?.get().map(|cell| &**cell)
     }
 
     /// Every worker.
     pub(crate) fn cells(&self) -> impl Iterator<Item = &WorkerCell<P>> {
         let chunks = self.chunks.iter().filter_map(OnceLock::get);
-        chunks.flat_map(|chunk| {
-            chunk
-                .iter()
-                .filter_map(|cell| cell.get().map(|cell| &**cell))
-        })
+        chunks.flat_map(|chunk| chunk.iter().filter_map(|cell| cell.get().map(|cell| &**cell)))
     }
 }
 
@@ -271,11 +257,7 @@ impl<P: Protocol> Core<P> {
             })
         });
         // Another thread that looks for a free worker may take the new one first; then look again.
-        if cell.slot.take(1, writes) {
-            Some(cell)
-        } else {
-            self.add_worker(writes)
-        }
+        if cell.slot.take(1, writes) { Some(cell) } else { self.add_worker(writes) }
     }
 }
 

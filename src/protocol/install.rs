@@ -11,8 +11,8 @@ use crate::storage::record::{Head, Record};
 use crate::storage::version::Version;
 use std::ptr::NonNull;
 
-/// Publishes a private record, with the version that the write made for it, in the index. The version
-/// is stamped already.
+/// Publishes a private record, with the version that the write made for it, in the index. The
+/// version is stamped already.
 pub(crate) fn publish_record<P: Protocol>(cx: &mut Context<'_, P>, index: usize) -> Step<P, ()> {
     let write = &mut cx.worker.access.writes[index];
     // SAFETY: private until it is in the index.
@@ -35,17 +35,14 @@ pub(crate) fn publish_record<P: Protocol>(cx: &mut Context<'_, P>, index: usize)
         }
         Inserted::Exists => {
             let at = Some(Place::Key(table, write.hash));
-            Err(Conflict {
-                reason: AbortReason::InsertConflict,
-                at,
-            })
+            Err(Conflict { reason: AbortReason::InsertConflict, at })
         }
         Inserted::OutOfMemory => Err(Conflict::new(AbortReason::OutOfMemory)),
     }
 }
 
-/// Installs a write's version on `base`, the newest committed version (or null), whose begin is given.
-/// False if the head is no longer `head`.
+/// Installs a write's version on `base`, the newest committed version (or null), whose begin is
+/// given. False if the head is no longer `head`.
 pub(crate) fn install_on<P: Protocol>(
     cx: &mut Context<'_, P>,
     index: usize,
@@ -80,13 +77,7 @@ pub(crate) fn install_on<P: Protocol>(
 
 /// Takes an aborted version out of its chain, unless somebody has installed in its place.
 pub(crate) fn take_back<P: Protocol>(cx: &mut Context<'_, P>, index: usize) {
-    let WriteEntry {
-        record: pointer,
-        version,
-        table,
-        ticket,
-        ..
-    } = cx.worker.access.writes[index];
+    let WriteEntry { record: pointer, version, table, ticket, .. } = cx.worker.access.writes[index];
     // SAFETY: the record of an open transaction's write is alive; the version is ours, or in limbo
     // since this step was pinned.
     let (record, base) = unsafe { (&*pointer, (*version).older()) };
@@ -99,10 +90,7 @@ pub(crate) fn take_back<P: Protocol>(cx: &mut Context<'_, P>, index: usize) {
         // A record without any version has to leave the index again; that needs the ticket.
         let empty = base.is_null();
         let others = head.has_ticket() && !ticket;
-        if record
-            .exchange(head, Head::new(base, others || empty))
-            .is_ok()
-        {
+        if record.exchange(head, Head::new(base, others || empty)).is_ok() {
             // Otherwise the ticket goes back with the version.
             queue = empty && !others;
             cx.retire_version(table, NonNull::new(version).expect("an installed version"));

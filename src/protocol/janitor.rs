@@ -1,14 +1,14 @@
 //! The janitor: old versions, dead records and replaced index arrays, put away a little at a time.
 //!
-//! Each worker has one. A commit hands it the records whose reclamation ticket it took and the memory
-//! it unlinked, and then does a bounded amount of work on it. A janitor has its own flag, apart from
-//! its worker's transaction, so that an idle snapshot, or a thread that has gone away, leaves no ticket
-//! where nobody can work on it: busy workers visit the others' janitors in turn.
+//! Each worker has one. A commit hands it the records whose reclamation ticket it took and the
+//! memory it unlinked, and then does a bounded amount of work on it. A janitor has its own flag,
+//! apart from its worker's transaction, so that an idle snapshot, or a thread that has gone away,
+//! leaves no ticket where nobody can work on it: busy workers visit the others' janitors in turn.
 //!
 //! # Invariant
 //!
-//! A record whose head has the ticket bit is in exactly one janitor's queue (or in the hands of whoever
-//! is working on it), so a queue never holds a record that somebody else has freed.
+//! A record whose head has the ticket bit is in exactly one janitor's queue (or in the hands of
+//! whoever is working on it), so a queue never holds a record that somebody else has freed.
 
 use super::Protocol;
 use super::context::{Core, Tallies, Worker, WorkerCell};
@@ -24,11 +24,11 @@ use crate::storage::record::{Head, Record};
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crate::sync::step::{self, Step};
+use crate::sync::unmodelled::{AtomicBool, Ordering};
 use crossbeam_epoch::Guard;
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The arena class of a decision word.
 const DECISION_SIZE: usize = size_of::<Decision>();
@@ -220,8 +220,7 @@ impl<W: Words> Unlinked<W> for Sink<'_, W> {
     fn retire(&mut self, version: NonNull<Version<W>>) {
         TableCore::mark_retired(version);
         self.tallies.versions_unlinked.add(1);
-        self.limbo
-            .push(Garbage::Version(self.table, version), self.guard);
+        self.limbo.push(Garbage::Version(self.table, version), self.guard);
     }
 }
 
@@ -245,9 +244,7 @@ struct Hands<'a, P: Protocol> {
 
 impl<P: Protocol> Hands<'_, P> {
     fn scan(&self, live: &mut Live) {
-        self.core
-            .watermark
-            .scan(|| self.core.clock.snapshot(), live);
+        self.core.watermark.scan(|| self.core.clock.snapshot(), live);
     }
 
     /// Prunes one record whose ticket we hold.
@@ -270,18 +267,13 @@ impl<P: Protocol> Hands<'_, P> {
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
         let next = match unsafe { prune::prune(target, &chores.live, &mut sink) } {
             Left::TooNew => Next::Later,
-            Left::Versions {
-                kept: 1.., blocker, ..
-            } => Next::Parked(blocker),
-            // SAFETY: `newest` is the newest committed version, which stays while we hold the right.
+            Left::Versions { kept: 1.., blocker, .. } => Next::Parked(blocker),
+            // SAFETY: `newest` is the newest committed version, which stays while we hold the
+            // right.
             Left::Versions { newest, .. } if !unsafe { &*newest }.is_tombstone() => {
                 let (from, to) = (Head::new(newest, true), Head::new(newest, false));
                 // A version installed meanwhile saw the ticket and counts on us.
-                if target.exchange(from, to).is_ok() {
-                    Next::Done
-                } else {
-                    Next::Later
-                }
+                if target.exchange(from, to).is_ok() { Next::Done } else { Next::Later }
             }
             Left::Versions { newest, .. } => self.bury(chores, table, pointer, newest),
             Left::Nothing => self.bury(chores, table, pointer, std::ptr::null_mut()),
@@ -303,17 +295,13 @@ impl<P: Protocol> Hands<'_, P> {
         // An aborted version inside the record's block must leave limbo first. The tombstone may be
         // inside it too, but it enters the limbo below, from which the record follows it in order.
         if target.inline_retired()
-            || target
-                .exchange(Head::new(tombstone, true), Head::dead())
-                .is_err()
+            || target.exchange(Head::new(tombstone, true), Head::dead()).is_err()
         {
             return Next::Later;
         }
         if let Some(tombstone) = NonNull::new(tombstone) {
             self.tallies.versions_unlinked.add(1);
-            chores
-                .limbo
-                .push(Garbage::Version(table, tombstone), self.guard);
+            chores.limbo.push(Garbage::Version(table, tombstone), self.guard);
         }
         let dying = self.remove(table, record);
         chores.dying.push_back(dying);
@@ -349,9 +337,7 @@ impl<P: Protocol> Hands<'_, P> {
                 Dying::Record(table, record, Some(removed)) if removed < oldest => {
                     let record = NonNull::new(record).expect("a record");
                     self.tallies.records_freed.add(1);
-                    chores
-                        .limbo
-                        .push(Garbage::Record(table, record), self.guard);
+                    chores.limbo.push(Garbage::Record(table, record), self.guard);
                 }
                 Dying::Array(index, array, replaced) if replaced < oldest => {
                     chores.limbo.push(Garbage::Array(index, array), self.guard);
@@ -371,10 +357,7 @@ impl<P: Protocol> Hands<'_, P> {
             tallies.bytes_freed.add(bytes as u64);
         });
         let due = |chores: &Chores<P::Words>| {
-            chores
-                .recent
-                .front()
-                .is_some_and(|&(_, at)| at <= chores.live.horizon())
+            chores.recent.front().is_some_and(|&(_, at)| at <= chores.live.horizon())
         };
         if !due(chores) && chores.recent.len() >= RECLAIM_BATCH {
             let mut live = std::mem::take(&mut chores.live);
@@ -412,10 +395,12 @@ impl<P: Protocol> Hands<'_, P> {
 }
 
 impl<P: Protocol> Core<P> {
-    /// Hands a finished transaction's tickets and garbage to the worker's janitor and does a bounded
-    /// amount of the work that waits there. Runs inside the transaction: its snapshot is published.
+    /// Hands a finished transaction's tickets and garbage to the worker's janitor and does a
+    /// bounded amount of the work that waits there. Runs inside the transaction: its snapshot is
+    /// published.
     pub(crate) fn reclaim(&self, cell: &WorkerCell<P>, worker: &mut Worker<P>, guard: &Guard) {
-        // A janitor whose visitor was suspended keeps its chores; ours wait in the worker meanwhile.
+        // A janitor whose visitor was suspended keeps its chores; ours wait in the worker
+        // meanwhile.
         let Some(mut turn) = cell.janitor.turn() else {
             // But a record is only known to be alive until this transaction ends.
             worker.crowded.clear();
@@ -433,12 +418,8 @@ impl<P: Protocol> Core<P> {
                 garbage => chores.limbo.push(garbage, guard),
             }
         }
-        let mut hands = Hands {
-            core: self,
-            arena: &mut worker.arena,
-            tallies: &cell.tallies,
-            guard,
-        };
+        let mut hands =
+            Hands { core: self, arena: &mut worker.arena, tallies: &cell.tallies, guard };
         hands.work(chores, steps);
         for record in worker.crowded.drain(..) {
             hands.volunteer(chores, record);
@@ -463,12 +444,7 @@ impl<P: Protocol> Core<P> {
             return;
         };
         let chores = turn.chores();
-        let mut hands = Hands {
-            core: self,
-            arena,
-            tallies: &own.tallies,
-            guard,
-        };
+        let mut hands = Hands { core: self, arena, tallies: &own.tallies, guard };
         let mut live = std::mem::take(&mut chores.live);
         hands.scan(&mut live);
         chores.live = live;

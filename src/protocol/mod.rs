@@ -1,12 +1,13 @@
-//! Concurrency-control protocols: each is one file here, its `mod` line, and one row of the registry.
+//! Concurrency-control protocols: each is one file here, its `mod` line, and one row of the
+//! registry.
 //!
 //! A protocol decides which version a read sees, whether a transaction may commit, and at which
-//! instant its writes become visible. Index, memory, retry, back-off and reclamation are the same for
-//! all of them, so that a comparison compares protocols only.
+//! instant its writes become visible. Index, memory, retry, back-off and reclamation are the same
+//! for all of them, so that a comparison compares protocols only.
 //!
 //! The commit of every protocol is split into the same steps, so that two-phase commit over shards
-//! needs no code of its own in any of them: `prepare` and `validate` for each shard (its vote), then
-//! `decide` once, then `finish` or `abort`.
+//! needs no code of its own in any of them: `prepare` and `validate` for each shard (its vote),
+//! then `decide` once, then `finish` or `abort`.
 
 pub(crate) mod access_set;
 pub(crate) mod context;
@@ -91,22 +92,16 @@ impl<W: Words> Conflict<W> {
     }
 
     pub(crate) fn at(reason: AbortReason, record: *const Record<W>) -> Self {
-        Conflict {
-            reason,
-            at: Some(Place::Record(record)),
-        }
+        Conflict { reason, at: Some(Place::Record(record)) }
     }
 }
 
 /// What a protocol step returns when the transaction cannot go on.
 pub(crate) type Step<P, T> = Result<T, Conflict<<P as Protocol>::Words>>;
 
-/// A concurrency-control protocol. The constants are for everybody; the steps are the crate's own, in
-/// types that only it can name, so a protocol is added here and nowhere else.
-#[allow(
-    private_interfaces,
-    reason = "the steps are the crate's own; see the sentence above"
-)]
+/// A concurrency-control protocol. The constants are for everybody; the steps are the crate's own,
+/// in types that only it can name, so a protocol is added here and nowhere else.
+#[allow(private_interfaces, reason = "the steps are the crate's own; see the sentence above")]
 pub trait Protocol: Sized + Send + Sync + 'static {
     /// The name in the registry and on the command line.
     const NAME: &'static str;
@@ -138,8 +133,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
         shard: u32,
     ) -> Step<Self, *mut Version<Self::Words>>;
 
-    /// The version that a write of this transaction will be based on (null: none). Not recorded as a
-    /// read: the write itself depends on it.
+    /// The version that a write of this transaction will be based on (null: none). Not recorded as
+    /// a read: the write itself depends on it.
     #[doc(hidden)]
     fn read_base(
         cx: &mut Context<'_, Self>,

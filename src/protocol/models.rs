@@ -1,9 +1,9 @@
 //! Models of the version chain and the decision word, over the code that ships. Run with
 //! `RUSTFLAGS="--cfg loom" cargo test --lib --release --no-default-features loom`.
 //!
-//! A model has two threads and a handful of operations; loom tries every interleaving and every value
-//! that a load may return. Each has a twin in which one ordering or one step is broken on purpose, and
-//! which must fail. Memory is leaked: grace periods are not what is modelled here.
+//! A model has two threads and a handful of operations; loom tries every interleaving and every
+//! value that a load may return. Each has a twin in which one ordering or one step is broken on
+//! purpose, and which must fail. Memory is leaked: grace periods are not what is modelled here.
 
 use super::mvocc::still_newest;
 use crate::storage::NoWords;
@@ -46,6 +46,7 @@ struct Ticks(AtomicU64);
 impl Ticks {
     fn snapshot(&self) -> u64 {
         model_fence();
+        // SeqCst: as in `Clock::snapshot`.
         self.0.load(Ordering::SeqCst) + 1
     }
 
@@ -54,6 +55,7 @@ impl Ticks {
         if fault::on(Fault::InstallUnordered) {
             return self.0.fetch_add(2, Ordering::Relaxed) + 2;
         }
+        // SeqCst: as in `Clock::commit`.
         let drawn = self.0.fetch_add(2, Ordering::SeqCst) + 2;
         model_fence();
         drawn

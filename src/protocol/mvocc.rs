@@ -1,9 +1,10 @@
 //! `mvocc`: multi-version optimistic concurrency control with commit-time timestamps. The default.
 //!
-//! The family is that of Hekaton's optimistic scheme (Larson et al., VLDB 2012): versions with begin
-//! timestamps, invisible reads, validation at a commit timestamp. Three departures:
+//! The family is that of Hekaton's optimistic scheme (Larson et al., VLDB 2012): versions with
+//! begin timestamps, invisible reads, validation at a commit timestamp. Three departures:
 //!
-//! * A write is private until commit; only *prepare* installs it, undecided, at the head of its chain.
+//! * A write is private until commit; only *prepare* installs it, undecided, at the head of its
+//!   chain.
 //! * A reader never depends on an undecided transaction. It raises that transaction's floor instead
 //!   (see `storage/decision.rs`), which forces it to commit later than the reader's snapshot.
 //! * Validation asks whether each version that was read is still the newest committed one, not
@@ -14,28 +15,28 @@
 //!
 //! Let T commit at c. Its order is that of the timestamps. Four facts:
 //!
-//! 1. *Its writes.* T installs on the newest committed version or not at all, and only one undecided
-//!    version can be in a chain, so the chain's order is the order of the commit points; T draws c
-//!    until it is above the begin of every version that it overwrites, so it is also the order of the
-//!    timestamps.
-//! 2. *Its reads.* Validation runs after c is drawn. For each version v that T read it finds that no
-//!    committed version is newer, and that an undecided one above it can only commit after c (its
-//!    floor is raised). A version installed later draws its timestamp later than c. So v is what a
-//!    serial execution at c would read. The same for an absent key: the empty slot that proves the
-//!    absence would have to be filled first.
+//! 1. *Its writes.* T installs on the newest committed version or not at all, and only one
+//!    undecided version can be in a chain, so the chain's order is the order of the commit points;
+//!    T draws c until it is above the begin of every version that it overwrites, so it is also the
+//!    order of the timestamps.
+//! 2. *Its reads.* Validation runs after c is drawn. For each version v that T read it finds that
+//!    no committed version is newer, and that an undecided one above it can only commit after c
+//!    (its floor is raised). A version installed later draws its timestamp later than c. So v is
+//!    what a serial execution at c would read. The same for an absent key: the empty slot that
+//!    proves the absence would have to be filled first.
 //! 3. *Two that pass each other.* If T1 and T2 each overwrite what the other reads, both install
 //!    before they validate, and installs and validating loads stand in one order (SeqCst): at least
 //!    one finds the other's version.
-//! 4. *Real time.* A snapshot that is drawn after T returned is not below c by the clock's property,
-//!    and finds T's versions installed.
+//! 4. *Real time.* A snapshot that is drawn after T returned is not below c by the clock's
+//!    property, and finds T's versions installed.
 //!
 //! A transaction without writes serializes at its snapshot: it validates nothing.
 //!
 //! # Why nobody waits for a stopped thread
 //!
-//! Readers raise a floor after a bounded spin. Writers abort an undecided transaction after a bounded
-//! spin, whatever its priority; priority only decides how long the spin is. What a stopped thread has
-//! decided but not cleaned up is read through its decision word, and installed over.
+//! Readers raise a floor after a bounded spin. Writers abort an undecided transaction after a
+//! bounded spin, whatever its priority; priority only decides how long the spin is. What a stopped
+//! thread has decided but not cleaned up is read through its decision word, and installed over.
 
 use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteKind, WriteState};
 use super::context::{Context, Core, Worker};
@@ -100,11 +101,7 @@ impl Protocol for Mvocc {
     ) -> Step<Self, *mut Version<NoWords>> {
         let (version, _) = visible(cx, record);
         if cx.worker.writes {
-            cx.worker.access.reads.push(ReadEntry {
-                record,
-                version,
-                shard,
-            });
+            cx.worker.access.reads.push(ReadEntry { record, version, shard });
         }
         Ok(version)
     }
@@ -128,12 +125,7 @@ impl Protocol for Mvocc {
         shard: u32,
     ) -> Step<Self, ()> {
         if cx.worker.writes {
-            cx.worker.access.absents.push(AbsentEntry {
-                witness,
-                table,
-                hash,
-                shard,
-            });
+            cx.worker.access.absents.push(AbsentEntry { witness, table, hash, shard });
         }
         Ok(())
     }
@@ -163,11 +155,8 @@ impl Protocol for Mvocc {
 
     #[inline]
     fn draw(cx: &mut Cx<'_>) -> Step<Self, ()> {
-        let floor = cx
-            .worker
-            .commit_floor
-            .max(cx.worker.snapshot)
-            .max(cx.worker.local.decision().floor());
+        let floor =
+            cx.worker.commit_floor.max(cx.worker.snapshot).max(cx.worker.local.decision().floor());
         loop {
             let commit = cx.core.clock.commit();
             // Greater, not equal: dependent commits must not tie. A tick passes in a few cycles.
@@ -230,8 +219,8 @@ impl Protocol for Mvocc {
 }
 
 /// The version that the transaction's snapshot sees (null: none), and whether it is the newest
-/// committed one. Moves the snapshot forward if that shows the newest version and changes nothing that
-/// was read so far (timestamp extension: Riegel, Felber, Fetzer, DISC 2006).
+/// committed one. Moves the snapshot forward if that shows the newest version and changes nothing
+/// that was read so far (timestamp extension: Riegel, Felber, Fetzer, DISC 2006).
 #[inline]
 fn visible(cx: &mut Cx<'_>, record: &Record<NoWords>) -> (*mut Version<NoWords>, bool) {
     step::at(Point::ReadWalk);
@@ -294,10 +283,7 @@ fn validate_at(
         let is_own = |record: &Record<NoWords>| is_written_by(record, own);
         if !HashIndex::still_absent(&absent.witness, is_own) {
             let at = Some(Place::Key(absent.table, absent.hash));
-            return Err(Conflict {
-                reason: AbortReason::ReadValidation,
-                at,
-            });
+            return Err(Conflict { reason: AbortReason::ReadValidation, at });
         }
     }
     Ok(())
@@ -333,7 +319,8 @@ pub(super) unsafe fn still_newest(
         match above.stamp() {
             Stamp::At(_) => return false,
             Stamp::By(decision) if decision == own => {}
-            // SAFETY: as in `visible_at`. A commit above `at` is still a commit: see the module's text.
+            // SAFETY: as in `visible_at`. A commit above `at` is still a commit: see the module's
+            // text.
             Stamp::By(decision) => {
                 if unsafe { &*decision }.settle_for(at, 0).is_some() {
                     return false;
@@ -355,13 +342,8 @@ fn is_written_by(record: &Record<NoWords>, own: *const Decision) -> bool {
 /// Installs an undecided version at the head of its chain.
 fn install_version(cx: &mut Cx<'_>, index: usize) -> Step<Mvocc, ()> {
     let decision = std::ptr::from_ref(cx.worker.local.decision());
-    let WriteEntry {
-        record: pointer,
-        version: new,
-        base: expected,
-        kind,
-        ..
-    } = cx.worker.access.writes[index];
+    let WriteEntry { record: pointer, version: new, base: expected, kind, .. } =
+        cx.worker.access.writes[index];
     // SAFETY: the record of an open transaction's write is alive; the version is ours.
     let (record, version) = unsafe { (&*pointer, &*new) };
     version.set_writer(decision);
@@ -375,7 +357,8 @@ fn install_version(cx: &mut Cx<'_>, index: usize) -> Step<Mvocc, ()> {
         let (base, begin) = match unsafe { top(head.version()) } {
             Top::Settled { base, begin } => (base, begin),
             Top::Undecided(other) => {
-                // SAFETY: pinned: a decision word is freed a grace period after its last stamp goes.
+                // SAFETY: pinned: a decision word is freed a grace period after its last stamp
+                // goes.
                 wait_or_overrule(unsafe { &*other }, cx.worker.retries, &mut spins);
                 continue;
             }
@@ -393,11 +376,8 @@ fn install_version(cx: &mut Cx<'_>, index: usize) -> Step<Mvocc, ()> {
 /// Meets an undecided transaction: waits a bounded moment, then aborts it.
 fn wait_or_overrule(other: &Decision, priority: u32, spins: &mut u32) {
     // The more urgent one waits little, the other gives it four times as long to finish.
-    let patience = if priority > other.priority() {
-        UNDECIDED_SPINS_MAX
-    } else {
-        4 * UNDECIDED_SPINS_MAX
-    };
+    let patience =
+        if priority > other.priority() { UNDECIDED_SPINS_MAX } else { 4 * UNDECIDED_SPINS_MAX };
     if *spins < patience {
         *spins += 1;
         spin_loop();

@@ -1,5 +1,5 @@
-//! `serial`: one transaction at a time, behind one mutex. The oracle that tests hold others to, and the
-//! proof that the seam between protocols and storage is real.
+//! `serial`: one transaction at a time, behind one mutex. The oracle that tests hold others to, and
+//! the proof that the seam between protocols and storage is real.
 
 use super::access_set::{WriteKind, WriteState};
 use super::context::{Context, Core, Worker};
@@ -20,8 +20,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Serial;
 
-/// A lock that a transaction holds from its begin to its end, and may release on another path than the
-/// one that took it; a `MutexGuard` could not live in a transaction.
+/// A lock that a transaction holds from its begin to its end, and may release on another path than
+/// the one that took it; a `MutexGuard` could not live in a transaction.
 #[derive(Debug, Default)]
 pub struct Turnstile {
     taken: Mutex<bool>,
@@ -107,8 +107,8 @@ impl Protocol for Serial {
     fn prepare(cx: &mut Cx<'_>, writes: Range<usize>) -> Step<Self, ()> {
         for index in writes {
             let write = &cx.worker.access.writes[index];
-            // Newer than anything until it is stamped, so that reclamation leaves what is below alone.
-            // SAFETY: the version is ours.
+            // Newer than anything until it is stamped, so that reclamation leaves what is below
+            // alone. SAFETY: the version is ours.
             unsafe { &*write.version }.set_begin(TIMESTAMP_MAX);
             if write.kind == WriteKind::Insert {
                 install::publish_record(cx, index)?;

@@ -1,9 +1,10 @@
 //! Memory for versions and records: per-worker size classes over chunks that the store owns.
 //!
-//! A block freed on another thread costs the general allocator most of a microsecond; here it goes to
-//! the free list of whoever reclaimed it. Free lists come in *magazines* of a fixed number of blocks:
-//! a worker that reclaims more than it allocates hands whole magazines to a shared stack, from which a
-//! worker that allocates more takes them, so that one thread may insert for ever what another deletes.
+//! A block freed on another thread costs the general allocator most of a microsecond; here it goes
+//! to the free list of whoever reclaimed it. Free lists come in *magazines* of a fixed number of
+//! blocks: a worker that reclaims more than it allocates hands whole magazines to a shared stack,
+//! from which a worker that allocates more takes them, so that one thread may insert for ever what
+//! another deletes.
 //!
 //! Chunks are aligned to huge pages and ask for them: random access over a large store is bound by
 //! address translation otherwise.
@@ -27,8 +28,8 @@ pub(crate) const OWN_ALLOCATION: u8 = u8::MAX;
 /// The size class of `size` bytes, or `None` if the size is beyond the classes.
 #[inline]
 pub(crate) const fn class_of(size: usize) -> Option<u8> {
-    // Sixteen classes of 16 bytes, twelve of 64, twelve of 256: at most a fifth of a block is unused
-    // beyond the first few.
+    // Sixteen classes of 16 bytes, twelve of 64, twelve of 256: at most a fifth of a block is
+    // unused beyond the first few.
     let class = match size {
         0..=256 => size.saturating_sub(1) / 16,
         257..=1024 => 16 + (size - 257) / 64,
@@ -97,17 +98,12 @@ impl ChunkPool {
         // SAFETY: the size is not zero.
         let base = NonNull::new(unsafe { alloc(layout) })?;
         assert!(
-            (base.as_ptr() as usize)
-                .checked_add(size)
-                .is_some_and(|end| end < 1 << 48),
+            (base.as_ptr() as usize).checked_add(size).is_some_and(|end| end < 1 << 48),
             "user addresses have 48 bits: the index keeps a tag in the rest"
         );
         advise_huge_pages(base.as_ptr(), size);
-        let chunk = Box::into_raw(Box::new(Chunk {
-            next: ptr::null_mut(),
-            base: base.as_ptr(),
-            layout,
-        }));
+        let chunk =
+            Box::into_raw(Box::new(Chunk { next: ptr::null_mut(), base: base.as_ptr(), layout }));
         // Relaxed: only a hint for the first exchange.
         let mut top = self.chunks.load(Ordering::Relaxed);
         loop {
@@ -137,7 +133,8 @@ impl ChunkPool {
         loop {
             // SAFETY: the magazine is ours until the exchange succeeds.
             unsafe { (*magazine).next_magazine = top };
-            // Release: pairs with the Acquire in `take`; the links are written before they are read.
+            // Release: pairs with the Acquire in `take`; the links are written before they are
+            // read.
             match stack.compare_exchange_weak(top, magazine, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => top = now,
@@ -145,8 +142,9 @@ impl ChunkPool {
         }
     }
 
-    /// Takes a magazine, or null. Takes the whole stack and gives the rest back: popping one element
-    /// by compare-and-swap would confuse a magazine that came back meanwhile with one that never left.
+    /// Takes a magazine, or null. Takes the whole stack and gives the rest back: popping one
+    /// element by compare-and-swap would confuse a magazine that came back meanwhile with one that
+    /// never left.
     fn take(&self, class: usize) -> *mut FreeBlock {
         let stack = &self.magazines[class];
         // Relaxed: an empty stack is the common case and costs no locked instruction.
@@ -177,7 +175,8 @@ impl Drop for ChunkPool {
         while !chunk.is_null() {
             // SAFETY: each chunk was made by `Box::into_raw` and is on this list once.
             let owned = unsafe { Box::from_raw(chunk) };
-            // SAFETY: allocated with this layout; the store has dropped everything that lived in it.
+            // SAFETY: allocated with this layout; the store has dropped everything that lived in
+            // it.
             unsafe { dealloc(owned.base, owned.layout) };
             chunk = owned.next;
         }
@@ -215,19 +214,13 @@ pub(crate) struct Arena {
 
 impl std::fmt::Debug for Arena {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Arena")
-            .field("chunk_size", &self.chunk_size)
-            .finish_non_exhaustive()
+        f.debug_struct("Arena").field("chunk_size", &self.chunk_size).finish_non_exhaustive()
     }
 }
 
 impl Arena {
     pub(crate) fn new() -> Self {
-        let empty = FreeList {
-            active: ptr::null_mut(),
-            active_len: 0,
-            spare: ptr::null_mut(),
-        };
+        let empty = FreeList { active: ptr::null_mut(), active_len: 0, spare: ptr::null_mut() };
         Arena {
             free: [empty; CLASSES],
             bump: ptr::null_mut(),
@@ -266,11 +259,7 @@ impl Arena {
     #[inline(never)]
     fn allocate_slow(&mut self, pool: &ChunkPool, class: u8) -> Option<NonNull<u8>> {
         let list = &mut self.free[class as usize];
-        let magazine = if list.spare.is_null() {
-            pool.take(class as usize)
-        } else {
-            list.spare
-        };
+        let magazine = if list.spare.is_null() { pool.take(class as usize) } else { list.spare };
         list.spare = ptr::null_mut();
         if let Some(first) = NonNull::new(magazine) {
             // SAFETY: a magazine that we took is ours.
@@ -292,13 +281,10 @@ impl Arena {
         NonNull::new(block)
     }
 
-    /// Where the next block of this size would begin: blocks of whole cache lines lie on whole lines.
+    /// Where the next block of this size would begin: blocks of whole cache lines lie on whole
+    /// lines.
     fn next_block(&self, size: usize) -> *mut u8 {
-        let align = if size.is_multiple_of(CACHE_LINE) {
-            CACHE_LINE
-        } else {
-            BLOCK_ALIGN
-        };
+        let align = if size.is_multiple_of(CACHE_LINE) { CACHE_LINE } else { BLOCK_ALIGN };
         self.bump.wrapping_add(self.bump.align_offset(align))
     }
 
@@ -327,12 +313,7 @@ impl Arena {
         let list = &mut self.free[class as usize];
         let free: *mut FreeBlock = block.as_ptr().cast();
         // SAFETY: the block is ours by the caller's promise and at least two words long.
-        unsafe {
-            free.write(FreeBlock {
-                next: list.active,
-                next_magazine: ptr::null_mut(),
-            })
-        };
+        unsafe { free.write(FreeBlock { next: list.active, next_magazine: ptr::null_mut() }) };
         list.active = free;
         list.active_len += 1;
         if list.active_len == MAGAZINE_LEN {
@@ -369,11 +350,7 @@ mod tests {
             // SAFETY: the block was just allocated over the same pool and is not used again.
             unsafe { consumer.free(&pool, block, class, (100, 8)) };
         }
-        assert!(
-            pool.bytes() <= 1 << 20,
-            "{} bytes for a few magazines of blocks",
-            pool.bytes()
-        );
+        assert!(pool.bytes() <= 1 << 20, "{} bytes for a few magazines of blocks", pool.bytes());
     }
 
     #[test]

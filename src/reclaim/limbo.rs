@@ -1,14 +1,15 @@
 //! Limbo: unlinked memory waits here until no pinned operation can still stand on it.
 //!
-//! `crossbeam-epoch` would run one deferred function per block on whichever thread advances the epoch.
-//! Here a worker keeps its own unlinked blocks in batches and defers one function per *batch*, which
-//! sets a flag; the blocks then return to that worker's arena. No block travels through a queue that
-//! all cores write, and the work is done in bounded pieces by the worker that caused it.
+//! `crossbeam-epoch` would run one deferred function per block on whichever thread advances the
+//! epoch. Here a worker keeps its own unlinked blocks in batches and defers one function per
+//! *batch*, which sets a flag; the blocks then return to that worker's arena. No block travels
+//! through a queue that all cores write, and the work is done in bounded pieces by the worker that
+//! caused it.
 
 use crate::limits::LIMBO_BATCH;
+use crate::sync::unmodelled::{AtomicBool, Ordering};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Batches of `T`s, each with the flag that says that its grace period is over.
 #[derive(Debug)]
@@ -21,25 +22,16 @@ pub(crate) struct Limbo<T> {
 
 impl<T> Limbo<T> {
     pub(crate) fn new() -> Self {
-        Limbo {
-            open: Vec::with_capacity(LIMBO_BATCH),
-            sealed: VecDeque::new(),
-            spare: Vec::new(),
-        }
+        Limbo { open: Vec::with_capacity(LIMBO_BATCH), sealed: VecDeque::new(), spare: Vec::new() }
     }
 
     /// How many blocks wait.
     pub(crate) fn len(&self) -> usize {
-        self.open.len()
-            + self
-                .sealed
-                .iter()
-                .map(|(_, batch)| batch.len())
-                .sum::<usize>()
+        self.open.len() + self.sealed.iter().map(|(_, batch)| batch.len()).sum::<usize>()
     }
 
-    /// Adds an unlinked block. The caller is pinned by `guard` and has unlinked it under that pin or
-    /// before.
+    /// Adds an unlinked block. The caller is pinned by `guard` and has unlinked it under that pin
+    /// or before.
     #[inline]
     pub(crate) fn push(&mut self, block: T, guard: &crossbeam_epoch::Guard) {
         self.open.push(block);
@@ -55,32 +47,26 @@ impl<T> Limbo<T> {
         if self.open.is_empty() {
             return;
         }
-        let (flag, empty) = self.spare.pop().unwrap_or_else(|| {
-            (
-                Arc::new(AtomicBool::new(false)),
-                Vec::with_capacity(LIMBO_BATCH),
-            )
-        });
+        let (flag, empty) = self
+            .spare
+            .pop()
+            .unwrap_or_else(|| (Arc::new(AtomicBool::new(false)), Vec::with_capacity(LIMBO_BATCH)));
         // Relaxed: the flag is ours alone until the deferred function gets its clone below.
         flag.store(false, Ordering::Relaxed);
         let ready = Arc::clone(&flag);
-        // Release: pairs with the Acquire in `pop_ready`. Whoever runs this has seen every pin of the
-        // batch's time end, so those operations' accesses happen before the blocks are used again.
+        // Release: pairs with the Acquire in `pop_ready`. Whoever runs this has seen every pin of
+        // the batch's time end, so those operations' accesses happen before the blocks are used
+        // again.
         guard.defer(move || ready.store(true, Ordering::Release));
         guard.flush();
-        self.sealed
-            .push_back((flag, std::mem::replace(&mut self.open, empty)));
+        self.sealed.push_back((flag, std::mem::replace(&mut self.open, empty)));
     }
 
     /// Hands every block whose grace period is over to `reclaim`, one batch at most.
     #[inline]
     pub(crate) fn collect(&mut self, reclaim: impl FnMut(T)) {
         // Acquire: pairs with the Release of the deferred function.
-        if self
-            .sealed
-            .front()
-            .is_some_and(|(flag, _)| flag.load(Ordering::Acquire))
-        {
+        if self.sealed.front().is_some_and(|(flag, _)| flag.load(Ordering::Acquire)) {
             self.collect_front(reclaim);
         }
     }
@@ -126,10 +112,7 @@ mod tests {
             limbo.push(block, &writer.pin());
             limbo.collect(|_| reclaimed += 1);
         }
-        assert!(
-            reclaimed >= 10 * LIMBO_BATCH,
-            "only {reclaimed} of the first blocks came back"
-        );
+        assert!(reclaimed >= 10 * LIMBO_BATCH, "only {reclaimed} of the first blocks came back");
         assert!(limbo.len() <= 10 * LIMBO_BATCH);
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! # Definitions
 //!
-//! A *slot* belongs to one transaction at a time. It is *closed* on a snapshot, or *open* from a floor:
-//! then the transaction is about to draw its snapshot, and may have drawn it already. A *scan* draws
-//! `now` from the clock and then reads every slot.
+//! A *slot* belongs to one transaction at a time. It is *closed* on a snapshot, or *open* from a
+//! floor: then the transaction is about to draw its snapshot, and may have drawn it already. A
+//! *scan* draws `now` from the clock and then reads every slot.
 //!
 //! # Invariant
 //!
@@ -14,17 +14,17 @@
 //! # Why it holds
 //!
 //! A transaction first opens its slot (a locked instruction that publishes a floor not above its
-//! coming snapshot), then draws its snapshot b, then closes the slot on b. A scan first draws `now`,
-//! then reads the slots. For one slot there are three cases:
+//! coming snapshot), then draws its snapshot b, then closes the slot on b. A scan first draws
+//! `now`, then reads the slots. For one slot there are three cases:
 //!
-//! * the scan's read comes before the opening: `now` was drawn before that, and b after the opening,
-//!   so b is greater than `now` by the clock's real-time order;
+//! * the scan's read comes before the opening: `now` was drawn before that, and b after the
+//!   opening, so b is greater than `now` by the clock's real-time order;
 //! * it comes after the closing: it lists b;
-//! * it comes between: it sees the floor. A lower value alone would do for a mere oldest snapshot, but
-//!   not here, where versions *between* listed snapshots are dead: b may lie between.
+//! * it comes between: it sees the floor. A lower value alone would do for a mere oldest snapshot,
+//!   but not here, where versions *between* listed snapshots are dead: b may lie between.
 //!
-//! A transaction that moves its snapshot forward opens its slot again in the same way. Peers that drew
-//! first and registered later let reclamation take the version the reader needed.
+//! A transaction that moves its snapshot forward opens its slot again in the same way. Peers that
+//! drew first and registered later let reclamation take the version the reader needed.
 
 use crate::limits::OPEN_TRANSACTIONS_MAX;
 use crate::sync::fault::{self, Fault};
@@ -66,16 +66,15 @@ pub(crate) struct Live {
     snapshots: Vec<u64>,
     /// The oldest snapshot of a transaction that may hold pointers to records, or `now`.
     oldest_writer: u64,
-    /// The lowest floor of an open slot, or the end of time: snapshots from here on are not all listed.
+    /// The lowest floor of an open slot, or the end of time: snapshots from here on are not all
+    /// listed.
     open_from: u64,
 }
 
 impl Live {
     /// No snapshot below this is open or will be.
     pub(crate) fn watermark(&self) -> u64 {
-        self.snapshots
-            .first()
-            .map_or(self.now, |&oldest| oldest.min(self.now))
+        self.snapshots.first().map_or(self.now, |&oldest| oldest.min(self.now))
     }
 
     /// Every transaction that can hold pointers to records began at or after this.
@@ -83,15 +82,11 @@ impl Live {
         self.oldest_writer
     }
 
-    /// A snapshot that sees a version which began at `from` and was overwritten at `until`: one above
-    /// `from` and not above `until`. Only complete for `until` up to `now`.
+    /// A snapshot that sees a version which began at `from` and was overwritten at `until`: one
+    /// above `from` and not above `until`. Only complete for `until` up to `now`.
     pub(crate) fn seen_by(&self, from: u64, until: u64) -> Option<u64> {
         let first = self.snapshots.partition_point(|&snapshot| snapshot <= from);
-        let seen = self
-            .snapshots
-            .get(first)
-            .copied()
-            .filter(|&snapshot| snapshot <= until);
+        let seen = self.snapshots.get(first).copied().filter(|&snapshot| snapshot <= until);
         seen.or((self.open_from <= until).then_some(self.open_from))
     }
 
@@ -101,24 +96,17 @@ impl Live {
     }
 
     /// Up to here garbage may be looked at: versions overwritten before this are seen by no
-    /// transaction that has begun since the last scan. Short transactions thus delay reclamation for a
-    /// moment; only long ones make it work around them.
+    /// transaction that has begun since the last scan. Short transactions thus delay reclamation
+    /// for a moment; only long ones make it work around them.
     pub(crate) fn horizon(&self) -> u64 {
-        let first = self
-            .snapshots
-            .partition_point(|&snapshot| snapshot < self.previous_now);
-        self.snapshots
-            .get(first)
-            .map_or(self.now, |&young| young.min(self.now))
+        let first = self.snapshots.partition_point(|&snapshot| snapshot < self.previous_now);
+        self.snapshots.get(first).map_or(self.now, |&young| young.min(self.now))
     }
 }
 
 impl Watermark {
     pub(crate) fn new() -> Self {
-        Watermark {
-            chunks: [const { OnceLock::new() }; CHUNKS],
-            len: AtomicUsize::new(0),
-        }
+        Watermark { chunks: [const { OnceLock::new() }; CHUNKS], len: AtomicUsize::new(0) }
     }
 
     /// How many slots exist.
@@ -143,8 +131,8 @@ impl Watermark {
         let mut spins = 0;
         loop {
             // SeqCst: in the single order of sequentially consistent operations this load is before
-            // or after the opening of the slot; the module's text closes all cases. It also acquires
-            // what an ended transaction did before its Release in `release`.
+            // or after the opening of the slot; the module's text closes all cases. It also
+            // acquires what an ended transaction did before its Release in `release`.
             model_fence();
             let word = self.slot(id).load(Ordering::SeqCst);
             if word & OPEN == 0 || spins == OPEN_SPINS_MAX {
@@ -157,9 +145,7 @@ impl Watermark {
 
     fn slot(&self, id: usize) -> &AtomicU64 {
         let chunk = self.chunks[id / CHUNK_LEN].get_or_init(|| {
-            (0..CHUNK_LEN)
-                .map(|_| CachePadded::new(AtomicU64::new(FREE)))
-                .collect()
+            (0..CHUNK_LEN).map(|_| CachePadded::new(AtomicU64::new(FREE))).collect()
         });
         &chunk[id % CHUNK_LEN]
     }
@@ -211,16 +197,15 @@ impl Slot {
         unsafe { &*self.0 }
     }
 
-    /// Takes the slot if it is free and opens it from `floor`, a value not above the coming snapshot.
+    /// Takes the slot if it is free and opens it from `floor`, a value not above the coming
+    /// snapshot.
     #[inline]
     pub(crate) fn take(&self, floor: u64, writes: bool) -> bool {
         let word = Self::encode(floor) | OPEN | u64::from(writes);
         // SeqCst: see `Watermark::scan`; as a locked instruction it also completes before the
         // snapshot is drawn. It acquires the worker's state from the Release in `release`.
-        let taken = self
-            .word()
-            .compare_exchange(FREE, word, Ordering::SeqCst, Ordering::Relaxed)
-            .is_ok();
+        let taken =
+            self.word().compare_exchange(FREE, word, Ordering::SeqCst, Ordering::Relaxed).is_ok();
         model_fence();
         taken
     }
@@ -237,10 +222,7 @@ impl Slot {
     #[inline]
     pub(crate) fn publish(&self, snapshot: u64, writes: bool) {
         // Release: a scan that still sees the slot open keeps more, never less.
-        self.word().store(
-            Self::encode(snapshot) | u64::from(writes),
-            Ordering::Release,
-        );
+        self.word().store(Self::encode(snapshot) | u64::from(writes), Ordering::Release);
     }
 
     #[inline]
@@ -252,8 +234,8 @@ impl Slot {
     /// Ends the transaction's claim on versions.
     #[inline]
     pub(crate) fn release(&self) {
-        // Release: every read of this transaction happens before a scan that finds the slot free, and
-        // its worker's state before the next `take`.
+        // Release: every read of this transaction happens before a scan that finds the slot free,
+        // and its worker's state before the next `take`.
         self.word().store(FREE, Ordering::Release);
     }
 }
@@ -276,11 +258,7 @@ mod tests {
         }
         watermark.scan(|| 40, &mut live);
         assert_eq!((live.watermark(), live.oldest_writer()), (10, 10));
-        assert_eq!(
-            live.seen_by(20, 29),
-            None,
-            "20 sees what was before, 30 what comes after"
-        );
+        assert_eq!(live.seen_by(20, 29), None, "20 sees what was before, 30 what comes after");
         assert_eq!(live.seen_by(11, 20), Some(20));
         slots[1].release();
         watermark.scan(|| 50, &mut live);
@@ -306,8 +284,8 @@ mod loom_tests {
     use crate::sync::fault::{self, Armed, Fault};
     use loom::sync::Arc;
 
-    /// A reader begins while a reclaimer scans. A version holds from 2 until 4; the clock goes from 3
-    /// to 5 meanwhile. A reader that draws 3 sees the version, so the reclaimer must not take it,
+    /// A reader begins while a reclaimer scans. A version holds from 2 until 4; the clock goes from
+    /// 3 to 5 meanwhile. A reader that draws 3 sees the version, so the reclaimer must not take it,
     /// unless the reader's snapshot is 5. The worker's previous snapshot, its floor, was 1.
     fn begin_against_scan() {
         loom::model(|| {
@@ -330,10 +308,7 @@ mod loom_tests {
                     }
                     slot.publish(snapshot, false);
                     if snapshot < 5 {
-                        assert!(
-                            !reclaimed.load(Ordering::SeqCst),
-                            "reclaimed under a reader"
-                        );
+                        assert!(!reclaimed.load(Ordering::SeqCst), "reclaimed under a reader");
                     }
                     drop(watermark);
                 })

@@ -1,14 +1,15 @@
 //! The consistent-hash ring (Karger et al., STOC 1997): a key's hash to a shard.
 //!
-//! Each shard owns a number of points on a circle; a hash belongs to the first point at or after it.
-//! A shard that joins takes over the arcs in front of its points and nothing else changes hands.
+//! Each shard owns a number of points on a circle; a hash belongs to the first point at or after
+//! it. A shard that joins takes over the arcs in front of its points and nothing else changes
+//! hands.
 //!
-//! Departure: the circle is cut into equal cells, and each cell belongs to the shard that its middle
-//! falls to. A lookup is then one load from a small table instead of a binary search, and the property
-//! stays: a cell changes hands only if one of the points around it does.
+//! Departure: the circle is cut into equal cells, and each cell belongs to the shard that its
+//! middle falls to. A lookup is then one load from a small table instead of a binary search, and
+//! the property stays: a cell changes hands only if one of the points around it does.
 //!
-//! The points come from the shard's number by a fixed mixing function, so that two processes (or two
-//! machines) that know the same shards agree on every cell.
+//! The points come from the shard's number by a fixed mixing function, so that two processes (or
+//! two machines) that know the same shards agree on every cell.
 
 use crate::limits::RING_POINTS_PER_SHARD;
 
@@ -24,7 +25,8 @@ pub(crate) struct Ring {
     shards: usize,
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): stable across builds and platforms.
+/// The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): stable across builds and
+/// platforms.
 fn mix(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -48,16 +50,10 @@ impl Ring {
                 let middle = cell << (64 - CELL_BITS) | 1 << (63 - CELL_BITS);
                 let next = points.partition_point(|&(point, _)| point < middle);
                 // The first point follows the last on a circle.
-                points
-                    .get(next)
-                    .or(points.first())
-                    .map_or(0, |&(_, shard)| shard)
+                points.get(next).or(points.first()).map_or(0, |&(_, shard)| shard)
             })
             .collect();
-        Ring {
-            cells,
-            shards: members.len(),
-        }
+        Ring { cells, shards: members.len() }
     }
 
     /// The ring of the shards `0..shards`.
@@ -96,10 +92,7 @@ mod tests {
             let ring = Ring::new(shards);
             for shard in 0..shards as u8 {
                 let relative = share(&ring, shard) * shards as f64;
-                assert!(
-                    (0.7..1.3).contains(&relative),
-                    "{shards} shards: {shard} has {relative}"
-                );
+                assert!((0.7..1.3).contains(&relative), "{shards} shards: {shard} has {relative}");
             }
         }
     }
@@ -113,19 +106,13 @@ mod tests {
             let mut moved = 0;
             for (old, new) in before.cells.iter().zip(&after.cells) {
                 if old != new {
-                    assert_eq!(
-                        *new, shards,
-                        "a cell moved between two shards that were there"
-                    );
+                    assert_eq!(*new, shards, "a cell moved between two shards that were there");
                     moved += 1;
                 }
             }
             let expected = CELLS as f64 / (f64::from(shards) + 1.0);
             let relative = f64::from(moved) / expected;
-            assert!(
-                (0.7..1.3).contains(&relative),
-                "{moved} cells moved, not about {expected}"
-            );
+            assert!((0.7..1.3).contains(&relative), "{moved} cells moved, not about {expected}");
         }
     }
 
@@ -134,10 +121,7 @@ mod tests {
         let before = Ring::new(5);
         let after = Ring::of(&[0, 1, 3, 4]);
         for (old, new) in before.cells.iter().zip(&after.cells) {
-            assert!(
-                old == new || *old == 2,
-                "a key of shard {old} moved though shard 2 left"
-            );
+            assert!(old == new || *old == 2, "a key of shard {old} moved though shard 2 left");
             assert_ne!(*new, 2);
         }
     }
@@ -146,12 +130,7 @@ mod tests {
     fn placement_is_the_same_in_every_build() {
         // Computed by another program from the definition: every machine must agree with it.
         let ring = Ring::new(4);
-        let sum: u64 = ring
-            .cells
-            .iter()
-            .enumerate()
-            .map(|(i, &s)| i as u64 * u64::from(s))
-            .sum();
+        let sum: u64 = ring.cells.iter().enumerate().map(|(i, &s)| i as u64 * u64::from(s)).sum();
         assert_eq!(sum, PLACEMENT_OF_FOUR);
     }
 

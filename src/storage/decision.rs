@@ -2,9 +2,9 @@
 //!
 //! # Definitions
 //!
-//! A decision is *undecided* with a *floor*, then either *committed* at a timestamp or *aborted*, for
-//! ever. While a transaction is undecided its versions carry a pointer to this word instead of a
-//! timestamp.
+//! A decision is *undecided* with a *floor*, then either *committed* at a timestamp or *aborted*,
+//! for ever. While a transaction is undecided its versions carry a pointer to this word instead of
+//! a timestamp.
 //!
 //! # Invariants
 //!
@@ -14,10 +14,11 @@
 //! # What they give
 //!
 //! A reader with snapshot b that meets an undecided version raises the floor to b. After that the
-//! version's transaction cannot become visible at b any more, so the reader may pass it by: it neither
-//! waits nor aborts anybody. (Hekaton lets the reader depend on the outcome instead; the floor is ours.)
-//! A writer that meets an undecided version waits a bounded moment and then aborts it. Both are one
-//! compare-and-swap on this word, against which the owner's own compare-and-swap to *committed* decides.
+//! version's transaction cannot become visible at b any more, so the reader may pass it by: it
+//! neither waits nor aborts anybody. (Hekaton lets the reader depend on the outcome instead; the
+//! floor is ours.) A writer that meets an undecided version waits a bounded moment and then aborts
+//! it. Both are one compare-and-swap on this word, against which the owner's own compare-and-swap
+//! to *committed* decides.
 
 use crate::sync::{AtomicU64, Ordering, fault, spin_loop};
 
@@ -43,7 +44,8 @@ pub(crate) enum Outcome {
 /// Why a transaction could not commit at the timestamp it proposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// A reader has raised the floor to or above the proposed timestamp: draw again and validate again.
+    /// A reader has raised the floor to or above the proposed timestamp: draw again and validate
+    /// again.
     Floor,
     /// Somebody aborted the transaction.
     Aborted,
@@ -60,10 +62,7 @@ pub(crate) struct Decision {
 
 impl Decision {
     pub(crate) fn new(priority: u32) -> Self {
-        Decision {
-            word: AtomicU64::new(UNDECIDED),
-            priority,
-        }
+        Decision { word: AtomicU64::new(UNDECIDED), priority }
     }
 
     pub(crate) fn priority(&self) -> u32 {
@@ -81,14 +80,14 @@ impl Decision {
     /// What the word says now.
     #[inline]
     pub(crate) fn outcome(&self) -> Outcome {
-        // SeqCst: pairs with the compare-and-swap in `commit`. Acquire would publish the versions; the
-        // single order also keeps this load behind the caller's load of the chain's head.
+        // SeqCst: pairs with the compare-and-swap in `commit`. Acquire would publish the versions;
+        // the single order also keeps this load behind the caller's load of the chain's head.
         Self::parse(self.word.load(Ordering::SeqCst))
     }
 
-    /// Settles what a reader at `snapshot` sees of this transaction: waits for `spins` pauses at most,
-    /// then raises the floor so that it sees nothing. Returns the commit timestamp or, for an aborted
-    /// transaction and one that can only commit after `snapshot`, `None`.
+    /// Settles what a reader at `snapshot` sees of this transaction: waits for `spins` pauses at
+    /// most, then raises the floor so that it sees nothing. Returns the commit timestamp or, for an
+    /// aborted transaction and one that can only commit after `snapshot`, `None`.
     #[inline]
     pub(crate) fn settle_for(&self, snapshot: u64, mut spins: u32) -> Option<u64> {
         loop {
@@ -104,7 +103,8 @@ impl Decision {
                 }
                 Outcome::Undecided { .. } => {
                     // SeqCst: ordered against the owner's compare-and-swap in `commit`; if this one
-                    // comes first, the owner draws a later timestamp.
+                    // comes first, the owner draws a later timestamp. Relaxed if it fails: the loop
+                    // loads the word again.
                     let raised = self.word.compare_exchange(
                         word,
                         snapshot << 2,
@@ -141,7 +141,8 @@ impl Decision {
                 Outcome::Committed(_) => unreachable!("only the owner commits, and only once"),
             }
             // SeqCst: the commit point. Releases the versions to whoever reads `committed`; in the
-            // single order it stands against `settle_for` and `abort`.
+            // single order it stands against `settle_for` and `abort`. Relaxed if it fails: the
+            // word is only parsed and exchanged again.
             match self.word.compare_exchange(
                 word,
                 (timestamp << 2) | COMMITTED,
@@ -165,10 +166,7 @@ impl Decision {
                 _ => return self.outcome(),
             }
             // SeqCst: ordered against the owner's `commit`.
-            match self
-                .word
-                .compare_exchange(word, ABORTED, Ordering::SeqCst, Ordering::Relaxed)
-            {
+            match self.word.compare_exchange(word, ABORTED, Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) => return Outcome::Aborted,
                 Err(now) => word = now,
             }
@@ -186,11 +184,7 @@ mod tests {
         assert_eq!(decision.outcome(), Outcome::Undecided { floor: 0 });
         assert_eq!(decision.settle_for(7, 0), None);
         assert_eq!(decision.floor(), 7);
-        assert_eq!(
-            decision.settle_for(5, 0),
-            None,
-            "a lower snapshot needs no higher floor"
-        );
+        assert_eq!(decision.settle_for(5, 0), None, "a lower snapshot needs no higher floor");
         assert_eq!(decision.floor(), 7);
         assert_eq!(decision.commit(7), Err(Refusal::Floor));
         assert_eq!(decision.commit(8), Ok(()));

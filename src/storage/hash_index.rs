@@ -3,8 +3,8 @@
 //! # Layout
 //!
 //! An array of buckets, each one cache line of eight slots. A slot is one word: sixteen bits of the
-//! hash, the record's address, and two tags. Probing goes slot by slot and bucket by bucket; the first
-//! empty slot ends it.
+//! hash, the record's address, and two tags. Probing goes slot by slot and bucket by bucket; the
+//! first empty slot ends it.
 //!
 //! # Definitions
 //!
@@ -15,17 +15,18 @@
 //!
 //! 1. A slot goes empty -> record -> deleted and never back. So a key is in the first empty slot's
 //!    prefix of its probe sequence or nowhere, and two inserts of one key meet in the same slot.
-//! 2. A frozen slot never changes. A record is copied to the next array only after its slot is frozen.
-//! 3. A key is inserted into the next array only after the empty slot that ends its probe sequence in
-//!    the current one is frozen. So a key is never inserted in both.
+//! 2. A frozen slot never changes. A record is copied to the next array only after its slot is
+//!    frozen.
+//! 3. A key is inserted into the next array only after the empty slot that ends its probe sequence
+//!    in the current one is frozen. So a key is never inserted in both.
 //! 4. The next array becomes the current one only when every slot was copied.
 //! 5. No record is removed while an old array (and thus a slow copier) may exist; see `unsettled`.
 //!
 //! # Growth
 //!
-//! Whoever inserts while the array grows copies a chunk of buckets. When the last chunk is claimed and
-//! one is still missing, its copier may have been suspended: others copy it again. Copying a record
-//! twice ends in the same slot (invariant 1), so nobody waits for anybody.
+//! Whoever inserts while the array grows copies a chunk of buckets. When the last chunk is claimed
+//! and one is still missing, its copier may have been suspended: others copy it again. Copying a
+//! record twice ends in the same slot (invariant 1), so nobody waits for anybody.
 
 use super::Words;
 use super::record::Record;
@@ -76,9 +77,7 @@ pub(crate) struct Array<W: Words> {
 
 impl<W: Words> std::fmt::Debug for Array<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Array")
-            .field("buckets", &self.buckets.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Array").field("buckets", &self.buckets.len()).finish_non_exhaustive()
     }
 }
 
@@ -103,11 +102,7 @@ impl<W: Words> Array<W> {
 
     /// One in how many hashes is counted: all while the array is small.
     fn sample(&self) -> u64 {
-        if self.capacity() > 1 << 14 {
-            SAMPLE_MAX
-        } else {
-            1
-        }
+        if self.capacity() > 1 << 14 { SAMPLE_MAX } else { 1 }
     }
 
     fn slot(&self, position: usize) -> &AtomicU64 {
@@ -139,9 +134,7 @@ fn zeroed_buckets(len: usize) -> Option<Box<[Bucket]>> {
 fn zeroed_buckets(len: usize) -> Option<Box<[Bucket]>> {
     Some(
         (0..len)
-            .map(|_| Bucket {
-                slots: std::array::from_fn(|_| AtomicU64::new(EMPTY)),
-            })
+            .map(|_| Bucket { slots: std::array::from_fn(|_| AtomicU64::new(EMPTY)) })
             .collect(),
     )
 }
@@ -208,8 +201,8 @@ enum Probe<W: Words> {
 #[derive(Debug)]
 pub(crate) struct HashIndex<W: Words> {
     current: AtomicPtr<Array<W>>,
-    /// Growths that have begun and whose old array is not freed yet: while there is one, a copier may
-    /// be left.
+    /// Growths that have begun and whose old array is not freed yet: while there is one, a copier
+    /// may be left.
     unsettled: AtomicUsize,
 }
 
@@ -271,8 +264,8 @@ impl<W: Words> HashIndex<W> {
                 let word = slot.load(Ordering::SeqCst);
                 if (word ^ hash) & TAG == 0 && word & ADDRESS != 0 {
                     let record = (word & ADDRESS) as usize as *mut Record<W>;
-                    // SAFETY: a record is freed after every transaction that could have found it here
-                    // has ended (`Retired::Record`).
+                    // SAFETY: a record is freed after every transaction that could have found it
+                    // here has ended (`Retired::Record`).
                     if matches(unsafe { &*record }) {
                         return Probe::Match(record);
                     }
@@ -295,8 +288,8 @@ impl<W: Words> HashIndex<W> {
         unsafe { &*next }
     }
 
-    /// Whether the slot that proved a key absent still does. Slots that `own` claims (records that the
-    /// asking transaction inserted) are passed by.
+    /// Whether the slot that proved a key absent still does. Slots that `own` claims (records that
+    /// the asking transaction inserted) are passed by.
     pub(crate) fn still_absent(witness: &Witness<W>, own: impl Fn(&Record<W>) -> bool) -> bool {
         // SAFETY: the array is freed only after the transaction that holds the witness has ended.
         let array = unsafe { &*witness.array };
@@ -333,7 +326,8 @@ impl<W: Words> HashIndex<W> {
             // Acquire: pairs with the Release in `begin_growth`.
             let growing = !array.next.load(Ordering::Acquire).is_null();
             if growing {
-                // Two chunks for each insert: the copy is finished long before the next array fills.
+                // Two chunks for each insert: the copy is finished long before the next array
+                // fills.
                 for _ in 0..2 {
                     self.copy_chunk(array, retire);
                 }
@@ -361,11 +355,7 @@ impl<W: Words> HashIndex<W> {
                 }
                 Probe::Empty(position) => position,
             };
-            let word = if growing {
-                EMPTY | FROZEN
-            } else {
-                record as usize as u64 | (hash & TAG)
-            };
+            let word = if growing { EMPTY | FROZEN } else { record as usize as u64 | (hash & TAG) };
             // SeqCst: publishes the record's contents, and stands in one order with the reads that
             // prove absence.
             let won = array
@@ -401,16 +391,10 @@ impl<W: Words> HashIndex<W> {
     /// Publishes a next array for `array`, unless it has one. False if there is no memory.
     fn begin_growth(&self, array: &Array<W>) -> bool {
         // Relaxed: hints.
-        let (used, deleted) = (
-            array.used.load(Ordering::Relaxed),
-            array.deleted.load(Ordering::Relaxed),
-        );
+        let (used, deleted) =
+            (array.used.load(Ordering::Relaxed), array.deleted.load(Ordering::Relaxed));
         let live = used.saturating_sub(deleted);
-        let factor = if live > array.capacity() / 16 * 5 || live < 64 {
-            2
-        } else {
-            1
-        };
+        let factor = if live > array.capacity() / 16 * 5 || live < 64 { 2 } else { 1 };
         let Some(next) = Array::allocate(array.buckets.len() * factor) else {
             return false;
         };
@@ -420,12 +404,7 @@ impl<W: Words> HashIndex<W> {
         // Release: pairs with the Acquire loads of `next`.
         let won = array
             .next
-            .compare_exchange(
-                std::ptr::null_mut(),
-                next,
-                Ordering::Release,
-                Ordering::Relaxed,
-            )
+            .compare_exchange(std::ptr::null_mut(), next, Ordering::Release, Ordering::Relaxed)
             .is_ok();
         if !won {
             self.settle();
@@ -466,7 +445,8 @@ impl<W: Words> HashIndex<W> {
                 Self::next(array).used.fetch_add(moved, Ordering::Relaxed);
             }
         }
-        // Not by a count of finished chunks: one who stopped before counting would hold up everybody.
+        // Not by a count of finished chunks: one who stopped before counting would hold up
+        // everybody.
         if claimed + 1 >= chunks
             && missing().is_none()
             && let Some(old) = self.finish_growth(array)
@@ -500,9 +480,11 @@ impl<W: Words> HashIndex<W> {
             step::at(Step::GrowCopy);
             for slot in &bucket.slots {
                 let word = if fault::on(fault::Fault::CopyUnfrozen) {
+                    // SeqCst: as below, but a load freezes nothing.
                     slot.load(Ordering::SeqCst)
                 } else {
-                    // SeqCst: freezes; from here on neither an insert nor a removal changes the slot.
+                    // SeqCst: freezes; from here on neither an insert nor a removal changes the
+                    // slot.
                     slot.fetch_or(FROZEN, Ordering::SeqCst)
                 };
                 if word & DELETED == 0 && word & ADDRESS != 0 {
@@ -544,8 +526,8 @@ impl<W: Words> HashIndex<W> {
 
     /// Takes a record out of the index; false if that is not possible now.
     pub(crate) fn remove(&self, record: *mut Record<W>, hash: u64) -> bool {
-        // SeqCst: pairs with the increment in `begin_growth`. A growth that begins after this load finds
-        // the slot deleted, or freezes it first and makes the exchange below fail.
+        // SeqCst: pairs with the increment in `begin_growth`. A growth that begins after this load
+        // finds the slot deleted, or freezes it first and makes the exchange below fail.
         if self.unsettled.load(Ordering::SeqCst) != 0 {
             return false;
         }
@@ -607,8 +589,8 @@ impl<W: Words> Drop for HashIndex<W> {
     }
 }
 
-/// Run with `RUSTFLAGS="--cfg loom" cargo test --lib --release --no-default-features loom`. The model's
-/// index has buckets of two slots and copies one bucket at a time.
+/// Run with `RUSTFLAGS="--cfg loom" cargo test --lib --release --no-default-features loom`. The
+/// model's index has buckets of two slots and copies one bucket at a time.
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;

@@ -114,7 +114,8 @@ unsafe impl Value for [u8] {
 
     #[inline]
     unsafe fn write(input: &[u8], at: *mut u8) {
-        // SAFETY: the caller's promise; a block that nobody else has seen does not overlap the input.
+        // SAFETY: the caller's promise; a block that nobody else has seen does not overlap the
+        // input.
         unsafe { at.copy_from_nonoverlapping(input.as_ptr(), <[u8]>::len(input)) }
     }
 

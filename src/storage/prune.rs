@@ -2,17 +2,17 @@
 //!
 //! # Definitions
 //!
-//! Take a chain x0, x1, x2, ... of committed versions, newest first, with begin timestamps t0 > t1 >
-//! t2 ..., where t0 is not above the `now` of a scan of the watermark. Version xi (i >= 1) holds from ti
-//! until t(i-1); a snapshot s sees it if ti < s <= t(i-1). It is *dead* if the scan lists no such
-//! snapshot: one that the scan does not list is above `now`, hence above t(i-1).
+//! Take a chain x0, x1, x2, ... of committed versions, newest first, with begin timestamps t0 > t1
+//! > t2 ..., where t0 is not above the `now` of a scan of the watermark. Version xi (i >= 1) holds
+//! > from ti until t(i-1); a snapshot s sees it if ti < s <= t(i-1). It is *dead* if the scan lists
+//! > no such snapshot: one that the scan does not list is above `now`, hence above t(i-1).
 //!
 //! # Invariants
 //!
 //! 1. Only the holder of the record's prune right unlinks versions below the newest committed one.
-//! 2. An unlinked version's block is used again at once if every open snapshot is above the begin of the
-//!    version that it was linked from: nobody who is open ever walks that far. Otherwise it waits in
-//!    limbo, because a reader on its way to an older version may stand on it.
+//! 2. An unlinked version's block is used again at once if every open snapshot is above the begin
+//!    of the version that it was linked from: nobody who is open ever walks that far. Otherwise it
+//!    waits in limbo, because a reader on its way to an older version may stand on it.
 //!
 //! The second point is what makes the common case cheap: without an old snapshot, a version goes
 //! from its chain to the free list with no grace period, while it is still in the cache.
@@ -54,8 +54,8 @@ pub(crate) trait Unlinked<W: Words> {
 fn committed_begin<W: Words>(version: &Version<W>) -> Option<u64> {
     match version.stamp() {
         Stamp::At(begin) => Some(begin),
-        // SAFETY: the caller of `prune` is pinned, and a decision word is freed a grace period after
-        // its last stamp is replaced.
+        // SAFETY: the caller of `prune` is pinned, and a decision word is freed a grace period
+        // after its last stamp is replaced.
         Stamp::By(decision) => match unsafe { &*decision }.outcome() {
             Outcome::Committed(begin) => Some(begin),
             Outcome::Undecided { .. } | Outcome::Aborted => None,
@@ -67,8 +67,8 @@ fn committed_begin<W: Words>(version: &Version<W>) -> Option<u64> {
 ///
 /// # Safety
 ///
-/// The caller holds the record's prune right, is pinned, and has published a snapshot; the record is
-/// alive.
+/// The caller holds the record's prune right, is pinned, and has published a snapshot; the record
+/// is alive.
 pub(crate) unsafe fn prune<W: Words>(
     record: &Record<W>,
     live: &Live,
@@ -91,7 +91,8 @@ pub(crate) unsafe fn prune<W: Words>(
             None => return Left::TooNew,
         }
     };
-    // The last version kept so far, and its begin; the version looked at, and when it was overwritten.
+    // The last version kept so far, and its begin; the version looked at, and when it was
+    // overwritten.
     let (mut last, mut last_begin) = (newest, newest_begin);
     let (mut overwritten, mut kept, mut blocker) = (newest_begin, 0, u64::MAX);
     // SAFETY: as above.
@@ -110,21 +111,10 @@ pub(crate) unsafe fn prune<W: Words>(
         overwritten = begin;
     }
     // SAFETY: as above; everything below the last version kept is dead.
-    unsafe {
-        unlink(
-            last,
-            std::ptr::null_mut(),
-            live.watermark() > last_begin,
-            sink,
-        )
-    };
+    unsafe { unlink(last, std::ptr::null_mut(), live.watermark() > last_begin, sink) };
     // SAFETY: as above.
     unsafe { newest.as_ref() }.set_depth(kept);
-    Left::Versions {
-        newest: newest.as_ptr(),
-        kept,
-        blocker,
-    }
+    Left::Versions { newest: newest.as_ptr(), kept, blocker }
 }
 
 /// Links `from` to `to` and disposes of the versions between: in this order, because a grace period
@@ -132,8 +122,8 @@ pub(crate) unsafe fn prune<W: Words>(
 ///
 /// # Safety
 ///
-/// As for [`prune`]; `to` (or null) is below `from`, and every version between is dead. With `at_once`,
-/// every open snapshot is above the begin of `from`.
+/// As for [`prune`]; `to` (or null) is below `from`, and every version between is dead. With
+/// `at_once`, every open snapshot is above the begin of `from`.
 unsafe fn unlink<W: Words>(
     from: NonNull<Version<W>>,
     to: *mut Version<W>,
@@ -151,10 +141,6 @@ unsafe fn unlink<W: Words>(
         let version = NonNull::new(next).expect("`to` is below `from`");
         // SAFETY: the versions between are ours since the line above.
         next = unsafe { version.as_ref() }.older();
-        if at_once {
-            sink.free(version)
-        } else {
-            sink.retire(version)
-        }
+        if at_once { sink.free(version) } else { sink.retire(version) }
     }
 }

@@ -1,5 +1,6 @@
 //! A record: a key and the head of its version chain. Its first version lies in the same block, so
-//! that a read of a freshly loaded key costs two dependent cache misses: the index line and this one.
+//! that a read of a freshly loaded key costs two dependent cache misses: the index line and this
+//! one.
 
 use super::Words;
 use super::version::Version;
@@ -7,7 +8,8 @@ use crate::sync::fault::{self, Fault};
 use crate::sync::{AtomicPtr, AtomicU8, Ordering, model_fence};
 
 /// Set in the head while some worker holds the record's *reclamation ticket*: exactly one entry in
-/// exactly one worker's queue points to the record. An install sets it in the same compare-and-swap.
+/// exactly one worker's queue points to the record. An install sets it in the same
+/// compare-and-swap.
 const TICKET: usize = 1;
 /// The record is out of use; a new record takes its key.
 const DEAD: usize = 2;
@@ -72,7 +74,8 @@ impl<W: Words> Head<W> {
 #[repr(C)]
 pub(crate) struct Record<W: Words> {
     head: AtomicPtr<Version<W>>,
-    /// The low half of the key's hash: enough for the index to place the record again when it grows.
+    /// The low half of the key's hash: enough for the index to place the record again when it
+    /// grows.
     pub(crate) hash: u32,
     /// The table, by number.
     pub(crate) table: u16,
@@ -98,9 +101,10 @@ impl<W: Words> Record<W> {
     /// The head, ordered with this transaction's installs.
     #[inline]
     pub(crate) fn head(&self) -> Head<W> {
-        // SeqCst: pairs with the compare-and-swap in `exchange`. It acquires the version's contents;
-        // and of two transactions that each install and then read what the other installs, at least
-        // one sees the other, because installs and these loads stand in one order.
+        // SeqCst: pairs with the compare-and-swap in `exchange`. It acquires the version's
+        // contents; and of two transactions that each install and then read what the other
+        // installs, at least one sees the other, because installs and these loads stand in one
+        // order.
         if !fault::on(Fault::InstallUnordered) {
             model_fence();
         }
@@ -111,19 +115,18 @@ impl<W: Words> Record<W> {
     #[inline]
     pub(crate) fn exchange(&self, current: Head<W>, new: Head<W>) -> Result<(), Head<W>> {
         let publish = if fault::on(Fault::PublishRelaxed) {
+            // Relaxed: what a model must catch.
             Ordering::Relaxed
         } else {
-            // SeqCst: the install. Releases the version's contents; see `head` for the single order.
+            // SeqCst: the install. Releases the version's contents; see `head` for the single
+            // order.
             Ordering::SeqCst
         };
         if !fault::on(Fault::InstallUnordered) && !fault::on(Fault::PublishRelaxed) {
             model_fence();
         }
         // Relaxed: on failure the caller loads the head again before it acts on it.
-        match self
-            .head
-            .compare_exchange(current.0, new.0, publish, Ordering::Relaxed)
-        {
+        match self.head.compare_exchange(current.0, new.0, publish, Ordering::Relaxed) {
             Ok(_) => Ok(()),
             Err(found) => Err(Head(found)),
         }
@@ -165,8 +168,7 @@ impl<W: Words> Record<W> {
         // Relaxed: only whoever frees the inline version changes these two bits.
         let retired = self.flags.load(Ordering::Relaxed) & INLINE_RETIRED;
         // Release: pairs with `take_inline`, and with `inline_retired` before the record goes.
-        self.flags
-            .fetch_xor(INLINE_FREE | retired, Ordering::Release);
+        self.flags.fetch_xor(INLINE_FREE | retired, Ordering::Release);
     }
 
     /// Says that the inline version waits in limbo.

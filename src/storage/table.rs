@@ -43,11 +43,7 @@ impl Schema {
             value_size: V::SIZE,
             value_align: V::ALIGN,
             // An unsized key lies behind its length.
-            key_offset: if K::UNSIZED {
-                header + 4
-            } else {
-                align_up(header, K::ALIGN)
-            },
+            key_offset: if K::UNSIZED { header + 4 } else { align_up(header, K::ALIGN) },
             key_size: K::SIZE,
             key_align: K::ALIGN,
             key_unsized: K::UNSIZED,
@@ -71,9 +67,7 @@ impl Schema {
 
     /// Cache lines of a record with its inline version that a reader is likely to touch.
     pub(crate) fn lines_of_record(&self) -> usize {
-        (self.inline_offset(0) + self.version_size(0))
-            .div_ceil(64)
-            .min(4)
+        (self.inline_offset(0) + self.version_size(0)).div_ceil(64).min(4)
     }
 
     /// Where the inline version lies in a record with a key of this length.
@@ -84,10 +78,7 @@ impl Schema {
     /// Where the value of a version lies.
     #[inline]
     pub(crate) fn value_at<W: Words>(&self, version: *const Version<W>) -> *mut u8 {
-        version
-            .cast_mut()
-            .cast::<u8>()
-            .wrapping_add(self.value_offset)
+        version.cast_mut().cast::<u8>().wrapping_add(self.value_offset)
     }
 
     /// Where the key of a record lies, and its length if it is unsized.
@@ -97,11 +88,7 @@ impl Schema {
         let len = if self.key_unsized {
             // SAFETY: the record's block holds the length behind the header, aligned because the
             // header's size is a multiple of its alignment, which is at least 4.
-            unsafe {
-                base.wrapping_add(size_of::<Record<W>>())
-                    .cast::<u32>()
-                    .read()
-            }
+            unsafe { base.wrapping_add(size_of::<Record<W>>()).cast::<u32>().read() }
         } else {
             0
         };
@@ -134,9 +121,7 @@ impl<W: Words> TableCore<W> {
             name: name.into(),
             store,
             schema: Schema::new::<K, V, W>(),
-            shards: (0..shards)
-                .map(|_| HashIndex::new())
-                .collect::<Option<_>>()?,
+            shards: (0..shards).map(|_| HashIndex::new()).collect::<Option<_>>()?,
             pool,
         })
     }
@@ -187,19 +172,11 @@ impl<W: Words> TableCore<W> {
         if record.class == OWN_ALLOCATION {
             return None;
         }
-        let offset = self
-            .schema
-            .inline_offset(self.schema.key_at(record).1 as usize);
+        let offset = self.schema.inline_offset(self.schema.key_at(record).1 as usize);
         let fits = offset + size <= class_size(record.class);
         (fits && record.take_inline()).then(|| {
-            let block = std::ptr::from_ref(record)
-                .cast_mut()
-                .cast::<u8>()
-                .wrapping_add(offset);
-            (
-                NonNull::new(block).expect("inside a block"),
-                (offset / 16) as u8,
-            )
+            let block = std::ptr::from_ref(record).cast_mut().cast::<u8>().wrapping_add(offset);
+            (NonNull::new(block).expect("inside a block"), (offset / 16) as u8)
         })
     }
 
@@ -243,10 +220,7 @@ impl<W: Words> TableCore<W> {
         unsafe {
             record.write(Record::new(version.as_ptr(), hash, self.number, class));
             if K::UNSIZED {
-                block
-                    .add(size_of::<Record<W>>())
-                    .cast::<u32>()
-                    .write(key_len as u32);
+                block.add(size_of::<Record<W>>()).cast::<u32>().write(key_len as u32);
             }
             K::write(key, block.add(schema.key_offset).as_ptr());
         }
@@ -257,8 +231,8 @@ impl<W: Words> TableCore<W> {
     ///
     /// # Safety
     ///
-    /// The version belongs to this table, its value is written, and nobody can reach it any more. If
-    /// it is inline, its record is still there.
+    /// The version belongs to this table, its value is written, and nobody can reach it any more.
+    /// If it is inline, its record is still there.
     #[inline]
     pub(crate) unsafe fn free_version(
         &self,

@@ -74,14 +74,14 @@ impl<W: Words> Version<W> {
     #[inline]
     pub(crate) fn set_writer(&self, decision: *const Decision) {
         // Relaxed: the version is private; the install publishes it.
-        self.stamp
-            .store(decision as usize as u64 | BY_TRANSACTION, Ordering::Relaxed);
+        self.stamp.store(decision as usize as u64 | BY_TRANSACTION, Ordering::Relaxed);
     }
 
     /// Stamps the version with its transaction's commit timestamp.
     #[inline]
     pub(crate) fn set_begin(&self, timestamp: u64) {
-        // Release: whoever reads the timestamp instead of the decision word acquires the same writes.
+        // Release: whoever reads the timestamp instead of the decision word acquires the same
+        // writes.
         self.stamp.store(timestamp << 1, Ordering::Release);
     }
 
@@ -118,8 +118,8 @@ impl<W: Words> Version<W> {
 ///
 /// # Safety
 ///
-/// `head` was loaded from a record's head after `snapshot` was drawn; the calling operation has been
-/// pinned since before that load, and `snapshot` is published in the watermark.
+/// `head` was loaded from a record's head after `snapshot` was drawn; the calling operation has
+/// been pinned since before that load, and `snapshot` is published in the watermark.
 #[inline]
 pub(crate) unsafe fn visible_at<W: Words>(
     head: *mut Version<W>,
@@ -128,8 +128,8 @@ pub(crate) unsafe fn visible_at<W: Words>(
 ) -> *mut Version<W> {
     let mut version = head;
     while !version.is_null() {
-        // SAFETY: by the caller's pin and publication: a version newer than the visible one is freed
-        // only after a grace period, the visible one only after the snapshot ends.
+        // SAFETY: by the caller's pin and publication: a version newer than the visible one is
+        // freed only after a grace period, the visible one only after the snapshot ends.
         let current = unsafe { &*version };
         let begin = match current.stamp() {
             Stamp::At(begin) => Some(begin),
@@ -161,8 +161,9 @@ pub(crate) enum Top<W: Words> {
     Undecided(*const Decision),
 }
 
-/// Looks at the top of a chain without waiting. A chain has at most one version that is not committed,
-/// and it is the head: installs happen on top of committed versions and in place of aborted ones.
+/// Looks at the top of a chain without waiting. A chain has at most one version that is not
+/// committed, and it is the head: installs happen on top of committed versions and in place of
+/// aborted ones.
 ///
 /// # Safety
 ///
@@ -170,10 +171,7 @@ pub(crate) enum Top<W: Words> {
 #[inline]
 pub(crate) unsafe fn top<W: Words>(head: *mut Version<W>) -> Top<W> {
     if head.is_null() {
-        return Top::Settled {
-            base: head,
-            begin: 0,
-        };
+        return Top::Settled { base: head, begin: 0 };
     }
     // SAFETY: the caller is pinned; a head is freed a grace period after it was unlinked at the
     // earliest, or when no open snapshot is older than its successor, and ours is.

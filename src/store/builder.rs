@@ -58,8 +58,8 @@ impl StoreBuilder {
         self
     }
 
-    /// Makes key hashes, and thus placement, the same in every run. Unset, they differ from process to
-    /// process, so that nobody can choose keys that collide.
+    /// Makes key hashes, and thus placement, the same in every run. Unset, they differ from process
+    /// to process, so that nobody can choose keys that collide.
     #[must_use]
     pub fn hash_seed(mut self, seed: u64) -> Self {
         self.hash_seed = Some(seed);
@@ -82,10 +82,7 @@ impl StoreBuilder {
     /// As for [`StoreBuilder::build`].
     pub fn build_with<P: Protocol>(self) -> Result<Store<P>, Error> {
         if self.shards == 0 || self.shards > SHARDS_MAX {
-            return Err(Error::ShardCount {
-                asked: self.shards,
-                max: SHARDS_MAX,
-            });
+            return Err(Error::ShardCount { asked: self.shards, max: SHARDS_MAX });
         }
         let hasher = match self.hash_seed {
             Some(seed) => ahash::RandomState::with_seeds(seed, !seed, seed.rotate_left(32), 0x5eed),

@@ -70,9 +70,7 @@ impl Store {
     /// A store with the default protocol, one shard for each core, and default limits.
     #[must_use]
     pub fn new() -> Self {
-        StoreBuilder::new()
-            .build()
-            .expect("the default number of shards is within the limits")
+        StoreBuilder::new().build().expect("the default number of shards is within the limits")
     }
 
     /// Settings for a store.

@@ -57,11 +57,7 @@ where
         // SAFETY: the record belongs to this table, whose keys are `K`s, and this step is pinned.
         unsafe { K::view(at, len) }.borrow() == key
     };
-    if let Some(index) = cx
-        .worker
-        .access
-        .find_write(core, hash, |write| is_key(write.record))
-    {
+    if let Some(index) = cx.worker.access.find_write(core, hash, |write| is_key(write.record)) {
         return Place::Own(index);
     }
     let index = &core.shards[cx.core.ring.shard_of(hash)];
@@ -121,11 +117,7 @@ where
             // SAFETY: visible, hence alive.
             let found = NonNull::new(version).map(|version| unsafe { version.as_ref() });
             let present = found.is_some_and(|version| !version.is_tombstone());
-            if present {
-                Ok(version)
-            } else {
-                P::read(cx, record, shard)
-            }
+            if present { Ok(version) } else { P::read(cx, record, shard) }
         }
         Place::Absent(witness) => {
             P::read_absent(cx, table.core(), witness, hash, shard)?;
@@ -153,13 +145,7 @@ where
     // SAFETY: the record is alive: found in this pinned step, or this transaction's own.
     let record = unsafe { &*record };
     let version = core
-        .allocate_version(
-            &mut cx.worker.arena,
-            &cx.core.pool,
-            Some(record),
-            len,
-            flags,
-        )
+        .allocate_version(&mut cx.worker.arena, &cx.core.pool, Some(record), len, flags)
         .ok_or(Error::OutOfMemory)?;
     if let Some(value) = value {
         // SAFETY: the block has room for a value of this length behind the header.
@@ -172,9 +158,7 @@ where
 #[inline]
 fn count_version<P: Protocol>(cx: &Context<'_, P>, core: &TableCore<P::Words>, len: usize) {
     cx.tallies.versions_made.add(1);
-    cx.tallies
-        .bytes_made
-        .add(core.schema.version_size(len) as u64);
+    cx.tallies.bytes_made.add(core.schema.version_size(len) as u64);
 }
 
 /// Adds a write to an existing record.
@@ -220,15 +204,7 @@ where
     count_version(cx, core, len);
     cx.tallies.records_made.add(1);
     let none = std::ptr::null_mut();
-    push(
-        cx,
-        core,
-        record.as_ptr(),
-        version.as_ptr(),
-        none,
-        hash,
-        WriteKind::Insert,
-    );
+    push(cx, core, record.as_ptr(), version.as_ptr(), none, hash, WriteKind::Insert);
     Ok(())
 }
 
@@ -244,22 +220,12 @@ fn push<P: Protocol>(
 ) {
     let shard = cx.core.ring.shard_of(hash) as u32;
     let (state, ticket) = (WriteState::Private, false);
-    let entry = WriteEntry {
-        record,
-        version,
-        base,
-        table,
-        hash,
-        shard,
-        kind,
-        state,
-        ticket,
-    };
+    let entry = WriteEntry { record, version, base, table, hash, shard, kind, state, ticket };
     cx.worker.access.push_write(entry);
 }
 
-/// Gives one of the transaction's own writes another value. The old one stays until the end, because
-/// references to it may have been handed out.
+/// Gives one of the transaction's own writes another value. The old one stays until the end,
+/// because references to it may have been handed out.
 pub(super) fn replace<K, V, P>(
     cx: &mut Context<'_, P>,
     table: &Table<K, V, P>,

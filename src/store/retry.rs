@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How often, and how fast, a transaction is tried again.
 ///
-/// The back-off is adaptive: it doubles with each abort of a worker and halves with each commit, and the
-/// wait is a random part of it.
+/// The back-off is adaptive: it doubles with each abort of a worker and halves with each commit,
+/// and the wait is a random part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Retries after which the last abort is returned to the caller.
@@ -49,8 +49,8 @@ impl<P: Protocol> Store<P> {
     ///
     /// # Errors
     ///
-    /// What `body` returned, if that was not a conflict: nothing is written then. The last conflict,
-    /// once the policy's retries are used up.
+    /// What `body` returned, if that was not a conflict: nothing is written then. The last
+    /// conflict, once the policy's retries are used up.
     pub fn transact<R>(
         &self,
         body: impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
@@ -71,8 +71,8 @@ impl<P: Protocol> Store<P> {
         self.attempt(true, attempts, body)
     }
 
-    /// Runs `body` on a read-only snapshot that contains every transaction that has committed. With a
-    /// multi-version protocol it never aborts and never holds anybody up.
+    /// Runs `body` on a read-only snapshot that contains every transaction that has committed. With
+    /// a multi-version protocol it never aborts and never holds anybody up.
     ///
     /// # Errors
     ///
@@ -176,10 +176,7 @@ pub(super) fn next_back_off<P: Protocol>(worker: &mut Worker<P>, policy: &RetryP
         .random
         .wrapping_mul(6_364_136_223_846_793_005)
         .wrapping_add(1_442_695_040_888_963_407);
-    let ceiling = worker
-        .backoff_ns
-        .max(policy.backoff_min_ns)
-        .min(policy.backoff_max_ns);
+    let ceiling = worker.backoff_ns.max(policy.backoff_min_ns).min(policy.backoff_max_ns);
     worker.backoff_ns = ceiling.saturating_mul(2).min(policy.backoff_max_ns);
     Duration::from_nanos((worker.random >> 33) % ceiling.saturating_add(1).max(1))
 }
@@ -201,10 +198,11 @@ fn pause(wait: Duration) {
 
 /// The right of way: the word holds when it ends, with the holder's number in the low bits, or 0.
 ///
-/// Optimistic transactions that are long can be overtaken for ever by short ones. One that has failed
-/// several times asks the others to let it pass: until it has committed, or its time is over, they wait
-/// before they prepare. The time is bounded and absolute, so a holder that stops costs the others at
-/// most that. The window doubles with each retry until it is longer than the transaction takes.
+/// Optimistic transactions that are long can be overtaken for ever by short ones. One that has
+/// failed several times asks the others to let it pass: until it has committed, or its time is
+/// over, they wait before they prepare. The time is bounded and absolute, so a holder that stops
+/// costs the others at most that. The window doubles with each retry until it is longer than the
+/// transaction takes.
 pub(super) mod right_of_way {
     use super::*;
 
@@ -229,8 +227,7 @@ pub(super) mod right_of_way {
         let word = ((now + ticks) & !HOLDER) | holder;
         // Relaxed: as above.
         let _ =
-            core.right_of_way
-                .compare_exchange(current, word, Ordering::Relaxed, Ordering::Relaxed);
+            core.right_of_way.compare_exchange(current, word, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Gives it back, if this transaction has it.

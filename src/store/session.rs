@@ -9,8 +9,8 @@ use std::cell::Cell;
 /// Stores that a thread remembers its worker of.
 const HINTS: usize = 4;
 
-/// Which worker this thread used last in a store, and the greatest timestamp that it has had there: its
-/// next snapshot is greater.
+/// Which worker this thread used last in a store, and the greatest timestamp that it has had there:
+/// its next snapshot is greater.
 #[derive(Clone, Copy)]
 struct Hint {
     store: u64,
@@ -28,9 +28,7 @@ impl<P: Protocol> Core<P> {
     #[inline]
     pub(super) fn take_worker(&self, writes: bool) -> Result<(&WorkerCell<P>, u64), Error> {
         // A thread that is going away has no memory of its own any more; it takes the slow path.
-        let hint = LAST
-            .try_with(|last| last[self.id as usize % HINTS].get())
-            .ok();
+        let hint = LAST.try_with(|last| last[self.id as usize % HINTS].get()).ok();
         let hint = hint.filter(|hint| hint.store == self.id);
         if let Some(hint) = hint {
             // SAFETY: the hint's number was this worker's address in this store, which still lives.
@@ -47,9 +45,7 @@ impl<P: Protocol> Core<P> {
     fn find_worker(&self, writes: bool) -> Result<&WorkerCell<P>, Error> {
         let free = self.workers.cells().find(|cell| cell.slot.take(1, writes));
         free.or_else(|| self.add_worker(writes))
-            .ok_or(Error::OpenTransactions {
-                max: OPEN_TRANSACTIONS_MAX,
-            })
+            .ok_or(Error::OpenTransactions { max: OPEN_TRANSACTIONS_MAX })
     }
 
     /// A snapshot above `last`. The clock gives one at once, except to a thread that begins within
@@ -69,11 +65,7 @@ impl<P: Protocol> Core<P> {
     pub(super) fn remember(&self, cell: &WorkerCell<P>, timestamp: u64) {
         let worker = std::ptr::from_ref(cell) as usize;
         let _ = LAST.try_with(|last| {
-            last[self.id as usize % HINTS].set(Hint {
-                store: self.id,
-                worker,
-                timestamp,
-            });
+            last[self.id as usize % HINTS].set(Hint { store: self.id, worker, timestamp });
         });
     }
 }

@@ -4,8 +4,8 @@ use super::Store;
 use crate::error::AbortReason;
 use crate::protocol::Protocol;
 
-/// Counts since the store was made, and what it holds now. Read while others work, so the figures are
-/// each a little behind and need not agree with each other to the last unit.
+/// Counts since the store was made, and what it holds now. Read while others work, so the figures
+/// are each a little behind and need not agree with each other to the last unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -47,10 +47,7 @@ impl<P: Protocol> Store<P> {
     /// What the store has done and what it holds.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut stats = Stats {
-            arena_bytes: self.core.pool.bytes(),
-            ..Stats::default()
-        };
+        let mut stats = Stats { arena_bytes: self.core.pool.bytes(), ..Stats::default() };
         // Each worker counts what it did itself: one may free what another made.
         let (mut made, mut unlinked, mut freed) = (0u64, 0u64, 0u64);
         let (mut bytes_made, mut bytes_freed) = (0u64, 0u64);

@@ -1,5 +1,5 @@
-//! The test of the progress guarantee: a thread is suspended at every step of a transaction in turn,
-//! for as long as others need to show that they go on.
+//! The test of the progress guarantee: a thread is suspended at every step of a transaction in
+//! turn, for as long as others need to show that they go on.
 
 use super::{Store, Table};
 use crate::error::TransactionError;
@@ -27,7 +27,9 @@ impl Bank {
         let visits = store.table("visits").expect("a new table");
         let bank = Bank { store, accounts, visits };
         bank.store
-            .transact(|tx| (0..ACCOUNTS).try_for_each(|account| tx.put(&bank.accounts, account, EACH)))
+            .transact(|tx| {
+                (0..ACCOUNTS).try_for_each(|account| tx.put(&bank.accounts, account, EACH))
+            })
             .expect("nobody else writes");
         bank
     }
@@ -147,10 +149,7 @@ fn a_suspended_holder_of_a_lock_is_noticed() {
         let waiter = scope.spawn(|| store.begin().map(|_| ()));
         let outcome = waiter.join().expect("no panic");
         let error = outcome.expect_err("the lock is held");
-        assert_eq!(
-            error.abort().map(crate::Abort::reason),
-            Some(crate::AbortReason::LockTimeout)
-        );
+        assert_eq!(error.abort().map(crate::Abort::reason), Some(crate::AbortReason::LockTimeout));
     });
     holder.put(&table, 1, 1).expect("the holder goes on");
     holder.commit().expect("nobody else writes");

@@ -8,8 +8,8 @@ use std::any::TypeId;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A handle to a table with keys `K` and values `V`; cheap to clone. `[u8]` and `str` are types of keys
-/// and values like any other.
+/// A handle to a table with keys `K` and values `V`; cheap to clone. `[u8]` and `str` are types of
+/// keys and values like any other.
 ///
 /// ```
 /// # fn main() -> Result<(), chronolith::TransactionError> {
@@ -28,14 +28,9 @@ pub struct Table<K: ?Sized, V: ?Sized, P: Protocol = Mvocc> {
 impl<K: Key + ?Sized, V: Value + ?Sized, P: Protocol> Table<K, V, P> {
     pub(super) fn new(core: Arc<TableCore<P::Words>>) -> Result<Self, Error> {
         if core.schema.types != (TypeId::of::<K>(), TypeId::of::<V>()) {
-            return Err(Error::TableType {
-                table: core.name.to_string(),
-            });
+            return Err(Error::TableType { table: core.name.to_string() });
         }
-        Ok(Table {
-            core,
-            types: PhantomData,
-        })
+        Ok(Table { core, types: PhantomData })
     }
 
     /// The table's name.
@@ -52,17 +47,12 @@ impl<K: Key + ?Sized, V: Value + ?Sized, P: Protocol> Table<K, V, P> {
 
 impl<K: ?Sized, V: ?Sized, P: Protocol> Clone for Table<K, V, P> {
     fn clone(&self) -> Self {
-        Table {
-            core: Arc::clone(&self.core),
-            types: PhantomData,
-        }
+        Table { core: Arc::clone(&self.core), types: PhantomData }
     }
 }
 
 impl<K: ?Sized, V: ?Sized, P: Protocol> std::fmt::Debug for Table<K, V, P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Table")
-            .field("name", &self.core.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Table").field("name", &self.core.name).finish_non_exhaustive()
     }
 }

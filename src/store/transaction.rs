@@ -25,8 +25,8 @@ const BATCH: usize = 12;
 
 /// A transaction: a consistent snapshot, and the writes that will be committed on top of it.
 ///
-/// Operations take `&self`, so references to values live as long as the transaction and a write does
-/// not end them. Whatever a transaction writes, it also reads. Dropping one rolls it back.
+/// Operations take `&self`, so references to values live as long as the transaction and a write
+/// does not end them. Whatever a transaction writes, it also reads. Dropping one rolls it back.
 ///
 /// ```
 /// # fn main() -> Result<(), chronolith::TransactionError> {
@@ -64,9 +64,7 @@ enum State {
 
 impl<P: Protocol> std::fmt::Debug for Transaction<'_, P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transaction")
-            .field("state", &self.state.get())
-            .finish_non_exhaustive()
+        f.debug_struct("Transaction").field("state", &self.state.get()).finish_non_exhaustive()
     }
 }
 
@@ -80,8 +78,8 @@ impl<P: Protocol> Store<P> {
         Transaction::begin(self, true, 0)
     }
 
-    /// Begins a read-only snapshot. It may stay open: it keeps the versions that it sees, and nothing
-    /// else, from being reclaimed.
+    /// Begins a read-only snapshot. It may stay open: it keeps the versions that it sees, and
+    /// nothing else, from being reclaimed.
     ///
     /// # Errors
     ///
@@ -131,19 +129,15 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         })
     }
 
-    /// Runs one step: pinned, with the worker to itself. `step` runs no code of the user's that could
-    /// come back to this transaction (key comparison and hashing see only keys).
+    /// Runs one step: pinned, with the worker to itself. `step` runs no code of the user's that
+    /// could come back to this transaction (key comparison and hashing see only keys).
     #[inline]
     fn step<R>(&self, step: impl FnOnce(&mut Context<'_, P>) -> R) -> R {
         // SAFETY: the slot is ours, this type is not `Sync`, and steps do not nest.
         let worker = unsafe { &mut *self.cell.worker.get() };
         let guard = worker.handle.pin();
-        let mut cx = Context {
-            core: &self.store.core,
-            worker,
-            tallies: &self.cell.tallies,
-            guard: &guard,
-        };
+        let mut cx =
+            Context { core: &self.store.core, worker, tallies: &self.cell.tallies, guard: &guard };
         step(&mut cx)
     }
 
@@ -166,10 +160,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
             return Err(Error::Ended.into());
         }
         if table.core().store != self.store.core.id {
-            return Err(Error::ForeignTable {
-                table: table.name().to_string(),
-            }
-            .into());
+            return Err(Error::ForeignTable { table: table.name().to_string() }.into());
         }
         Ok(())
     }
@@ -189,11 +180,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
             return Err(Error::ReadOnly.into());
         }
         match lens.into_iter().find(|&len| len > PAYLOAD_LEN_MAX_BYTES) {
-            Some(len) => Err(Error::TooLong {
-                len,
-                max: PAYLOAD_LEN_MAX_BYTES,
-            }
-            .into()),
+            Some(len) => Err(Error::TooLong { len, max: PAYLOAD_LEN_MAX_BYTES }.into()),
             None => Ok(()),
         }
     }
@@ -223,8 +210,8 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         }
     }
 
-    /// The values of several keys, in their order; clears `found` first. The cache misses of a batch
-    /// overlap, so this is faster than as many calls of [`Transaction::get`].
+    /// The values of several keys, in their order; clears `found` first. The cache misses of a
+    /// batch overlap, so this is faster than as many calls of [`Transaction::get`].
     ///
     /// # Errors
     ///
@@ -262,8 +249,8 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         version: *mut Version<P::Words>,
     ) -> Option<&V> {
         let header = NonNull::new(version)?;
-        // SAFETY: the version is visible at this transaction's published snapshot (or is its own), so
-        // it stays until the transaction ends, which the reference cannot outlive.
+        // SAFETY: the version is visible at this transaction's published snapshot (or is its own),
+        // so it stays until the transaction ends, which the reference cannot outlive.
         let header = unsafe { header.as_ref() };
         // SAFETY: as above; versions of this table hold a `V`, unless they are tombstones.
         (!header.is_tombstone())
@@ -289,15 +276,9 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         let hash = self.store.core.hasher.hash_one(K::peek(&key));
         let written = self.step(|cx| match locate(cx, table, K::peek(&key), hash) {
             Place::Own(index) => replace(cx, table, index, Some(value)),
-            Place::Record(record) => write(
-                cx,
-                table,
-                record,
-                hash,
-                WriteKind::Blind,
-                std::ptr::null_mut(),
-                Some(value),
-            ),
+            Place::Record(record) => {
+                write(cx, table, record, hash, WriteKind::Blind, std::ptr::null_mut(), Some(value))
+            }
             Place::Absent(_) => insert_record(cx, table, key, hash, value),
         });
         Ok(written?)
@@ -337,15 +318,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
                     if self.value(table, found).is_some() {
                         return Ok(false);
                     }
-                    write(
-                        cx,
-                        table,
-                        record,
-                        hash,
-                        WriteKind::Based,
-                        found,
-                        Some(value),
-                    )?;
+                    write(cx, table, record, hash, WriteKind::Based, found, Some(value))?;
                 }
                 Place::Absent(_) => insert_record(cx, table, key, hash, value)?,
             }
@@ -379,8 +352,8 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         self.write_based(table, key, hash, version, value)
     }
 
-    /// As [`Transaction::update`], for byte-string values: `change` is given the present bytes and a
-    /// buffer that is empty, and fills the buffer with the new ones.
+    /// As [`Transaction::update`], for byte-string values: `change` is given the present bytes and
+    /// a buffer that is empty, and fills the buffer with the new ones.
     ///
     /// # Errors
     ///
@@ -463,10 +436,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
 
 impl<P: Protocol> Transaction<'_, P> {
     /// The version that an update is based on, and its value; `None` if the key is absent.
-    #[allow(
-        clippy::type_complexity,
-        reason = "a pair, used twice, next to each other"
-    )]
+    #[allow(clippy::type_complexity, reason = "a pair, used twice, next to each other")]
     fn base<K, V, Q>(
         &self,
         table: &Table<K, V, P>,
@@ -486,8 +456,8 @@ impl<P: Protocol> Transaction<'_, P> {
         Ok(self.value(table, version).map(|value| (version, value)))
     }
 
-    /// Runs the user's closure while the snapshot stays where it is: the value that the closure looks
-    /// at is protected by the snapshot alone until the write that is based on it exists.
+    /// Runs the user's closure while the snapshot stays where it is: the value that the closure
+    /// looks at is protected by the snapshot alone until the write that is based on it exists.
     fn hold_snapshot<R>(&self, body: impl FnOnce() -> R) -> R {
         // SAFETY: the slot is ours; the reference does not outlive the statement.
         unsafe { &mut *self.cell.worker.get() }.held += 1;
@@ -516,16 +486,10 @@ impl<P: Protocol> Transaction<'_, P> {
         let written = self.step(|cx| match locate(cx, table, key, hash) {
             // The closure may have written to the key itself; this comes after.
             Place::Own(index) => replace(cx, table, index, Some(value)).map(|()| true),
-            Place::Record(record) => write(
-                cx,
-                table,
-                record,
-                hash,
-                WriteKind::Based,
-                version,
-                Some(value),
-            )
-            .map(|()| true),
+            Place::Record(record) => {
+                write(cx, table, record, hash, WriteKind::Based, version, Some(value))
+                    .map(|()| true)
+            }
             // Its record has been removed since it was read.
             Place::Absent(_) => Ok(false),
         });
@@ -533,10 +497,7 @@ impl<P: Protocol> Transaction<'_, P> {
             return Ok(true);
         }
         let at = Some(crate::protocol::Place::Key(table.core(), hash));
-        Err(self.meet(Conflict {
-            reason: AbortReason::WriteConflict,
-            at,
-        }))
+        Err(self.meet(Conflict { reason: AbortReason::WriteConflict, at }))
     }
 
     #[cold]

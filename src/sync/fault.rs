@@ -1,7 +1,7 @@
 //! Faults that a test switches on to prove that a model or a check has teeth.
 //!
-//! In a normal build [`on`] is the constant `false` and the faulty branch does not exist. Each variant
-//! says which check must fail when it is on.
+//! In a normal build [`on`] is the constant `false` and the faulty branch does not exist. Each
+//! variant says which check must fail when it is on.
 
 /// A mistake that somebody could make here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,8 +11,8 @@ pub(crate) enum Fault {
     PublishRelaxed,
     /// Leave the install out of the single order: the write-skew model loses both conflicts.
     InstallUnordered,
-    /// Commit although a reader raised the floor above the timestamp: the decision model sees a torn
-    /// snapshot.
+    /// Commit although a reader raised the floor above the timestamp: the decision model sees a
+    /// torn snapshot.
     IgnoreFloor,
     /// Skip the validation of reads: write skew, lost updates through reads.
     SkipValidation,
@@ -20,7 +20,8 @@ pub(crate) enum Fault {
     CopyUnfrozen,
     /// Draw the snapshot before the slot is published: the watermark model frees a visible version.
     DrawBeforePublish,
-    /// Take the floor of an open slot for its snapshot: the watermark model frees a visible version.
+    /// Take the floor of an open slot for its snapshot: the watermark model frees a visible
+    /// version.
     IgnoreOpen,
     /// Use the begin timestamp of an earlier transaction as the snapshot: stale reads.
     StaleSnapshot,
@@ -42,8 +43,8 @@ mod switch {
     use super::Fault;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    // Process-wide, because the threads of a model or a test all run the same faulty code; the tests
-    // that arm a fault run one at a time (`Armed` holds a lock).
+    // Process-wide, because the threads of a model or a test all run the same faulty code; the
+    // tests that arm a fault run one at a time (`Armed` holds a lock).
     static ARMED: AtomicU64 = AtomicU64::new(0);
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
@@ -62,9 +63,7 @@ mod switch {
         /// Arms `fault`; `None` only keeps others from arming one meanwhile.
         pub(crate) fn new(fault: Option<Fault>) -> Self {
             // A panicking model is an expected outcome here, so a poisoned lock is no news.
-            let lock = ONE_AT_A_TIME
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let lock = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             // Relaxed: see `on`.
             ARMED.store(fault.map_or(0, |f| 1 << f as u32), Ordering::Relaxed);
             Armed(lock)

@@ -3,9 +3,9 @@
 //! Everything above this layer says `use crate::sync::...`, so that `--cfg loom` swaps in the model
 //! checker's types for the very code that ships. `tests/tidy.rs` rejects any other import.
 //!
-//! The two sub-modules are test instruments that compile to nothing in a normal build: [`step`] names
-//! the instructions at which a test may suspend a thread, [`fault`] names the mistakes a test may
-//! switch on to prove that a check would notice them.
+//! The two sub-modules are test instruments that compile to nothing in a normal build: [`step`]
+//! names the instructions at which a test may suspend a thread, [`fault`] names the mistakes a test
+//! may switch on to prove that a check would notice them.
 
 pub(crate) mod fault;
 pub(crate) mod step;
@@ -22,6 +22,12 @@ pub use loom::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
+/// Atomics that no model looks at, whatever the build: statics (the model's have no constant
+/// constructor) and start-up checks of the machine itself.
+pub mod unmodelled {
+    pub use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+}
+
 /// Tells the processor that this is a short wait for another core.
 #[inline]
 pub fn spin_loop() {
@@ -32,8 +38,8 @@ pub fn spin_loop() {
     loom::thread::yield_now();
 }
 
-/// Completes a sequentially consistent access for the model checker, which takes `SeqCst` accesses for
-/// acquire-release ones and knows the single order of fences only. Nothing in a normal build.
+/// Completes a sequentially consistent access for the model checker, which takes `SeqCst` accesses
+/// for acquire-release ones and knows the single order of fences only. Nothing in a normal build.
 #[inline(always)]
 pub(crate) fn model_fence() {
     // SeqCst: see above.
@@ -47,14 +53,12 @@ pub(crate) fn model_fence() {
 pub struct Tally(std::sync::atomic::AtomicU64);
 
 impl Tally {
-    /// Adds `n`. Only the owning worker calls this; a concurrent call would lose counts, not safety.
+    /// Adds `n`. Only the owning worker calls this; a concurrent call would lose counts, not
+    /// safety.
     #[inline]
     pub fn add(&self, n: u64) {
         // Relaxed: a statistic with one writer; nothing is published through it.
-        let sum = self
-            .0
-            .load(std::sync::atomic::Ordering::Relaxed)
-            .wrapping_add(n);
+        let sum = self.0.load(std::sync::atomic::Ordering::Relaxed).wrapping_add(n);
         // Relaxed: as above.
         self.0.store(sum, std::sync::atomic::Ordering::Relaxed);
     }

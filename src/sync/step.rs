@@ -1,8 +1,8 @@
 //! Named step points: where a test may stop a thread for as long as it likes.
 //!
-//! In a normal build [`at`] is an empty inline function. In the crate's own tests a thread installs a
-//! hook with [`on`], which is called with each step that the thread reaches; a hook that blocks is a
-//! thread suspended at that instruction.
+//! In a normal build [`at`] is an empty inline function. In the crate's own tests a thread installs
+//! a hook with [`on`], which is called with each step that the thread reaches; a hook that blocks
+//! is a thread suspended at that instruction.
 
 /// Every point at which a thread of a transaction can be suspended, in the order of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,383 @@
+//! A whole run: load, warm-up, measurement, as often as asked, on one protocol.
+
+use super::collector::{Collected, Step};
+use super::crew::Crew;
+use super::driver::{Course, Gate, Lines, Shared, run_worker};
+use super::harness::{self, HarnessCost};
+use super::machine::Machine;
+use super::skew::{self, Skew};
+use super::stats::Stats;
+use super::stopwatch::{ClockCost, Stopwatch};
+use super::{Observer, Plan, RunError, Tick, memory};
+use crate::protocol::{self, Protocol};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::workload::{LoadWatch, TallyRole, TallyRow, Workload};
+use crate::{AbortReason, Store, TransactionError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long `run` measures the harness before it measures the store.
+const HARNESS_BRIEFLY: Duration = Duration::from_millis(200);
+
+/// What the registry says about the protocol that ran.
+#[derive(Debug, Clone)]
+pub struct ProtocolFacts {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is, in a line.
+    pub summary: &'static str,
+    /// The isolation level it declares.
+    pub isolation: String,
+    /// Whether it keeps real-time order.
+    pub strict: bool,
+    /// The progress guarantee it declares.
+    pub progress: String,
+}
+
+/// The facts of a protocol.
+#[must_use]
+pub fn protocol_facts(name: &str) -> Option<ProtocolFacts> {
+    struct Facts;
+    impl protocol::Visitor for Facts {
+        type Output = ProtocolFacts;
+        fn visit<P: Protocol>(self) -> ProtocolFacts {
+            ProtocolFacts {
+                name: P::NAME,
+                summary: P::SUMMARY,
+                isolation: P::ISOLATION.name().to_owned(),
+                strict: P::STRICT,
+                progress: P::PROGRESS.name().to_owned(),
+            }
+        }
+    }
+    protocol::dispatch(name, Facts)
+}
+
+/// How a load went.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Records loaded.
+    pub records: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// One repetition: a fresh store, loaded, warmed up, measured.
+#[derive(Debug)]
+pub struct Repetition {
+    /// How the load went.
+    pub load: Load,
+    /// When the measurement began.
+    pub started: SystemTime,
+    /// How long it lasted.
+    pub elapsed: Duration,
+    /// What was seen.
+    pub stats: Stats,
+    /// The timeline.
+    pub steps: Vec<Step>,
+    /// What the workload counted, in the order of its rows.
+    pub tallies: Vec<u64>,
+    /// Scheduled starts that came too late to be made.
+    pub missed: u64,
+    /// What the store says of itself at the end; its counters cover load and warm-up too.
+    pub store: crate::Stats,
+    /// Whether it was stopped before its time by someone.
+    pub interrupted: bool,
+    /// Whether it was stopped because memory was nearly gone.
+    pub starved: bool,
+}
+
+impl Repetition {
+    /// Committed transactions per second.
+    #[must_use]
+    pub fn throughput(&self) -> f64 {
+        let committed: u64 = self.stats.kinds.iter().map(|kind| kind.counts.committed()).sum();
+        self.per_second(committed)
+    }
+
+    /// `count` events of the measurement as a rate.
+    #[must_use]
+    pub fn per_second(&self, count: u64) -> f64 {
+        let seconds = self.elapsed.as_secs_f64();
+        if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+    }
+}
+
+/// Everything that a run found out.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The protocol.
+    pub protocol: ProtocolFacts,
+    /// Shards of the store.
+    pub shards: usize,
+    /// Names of the kinds of transaction.
+    pub kinds: &'static [&'static str],
+    /// What the workload counted.
+    pub tally_rows: &'static [TallyRow],
+    /// What a reader of the figures must know about the workload.
+    pub basis: Vec<(&'static str, String)>,
+    /// Operations of one transaction.
+    pub operations_per_transaction: u64,
+    /// Why attempts can fail, in the order of the counters.
+    pub abort_reasons: Vec<&'static str>,
+    /// The machine.
+    pub machine: Machine,
+    /// What it costs to look at the clock.
+    pub clock: ClockCost,
+    /// What the harness costs.
+    pub harness: HarnessCost,
+    /// How skewed the requests are.
+    pub skew: Option<Skew>,
+    /// The repetitions; fewer than planned after an interruption.
+    pub repetitions: Vec<Repetition>,
+}
+
+impl Outcome {
+    /// Counts of broken promises, over all repetitions, by name.
+    pub fn violations(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let rows = self.tally_rows.iter().enumerate();
+        let rows = rows.filter(|(_, row)| row.role == TallyRole::Violation);
+        rows.map(|(index, row)| {
+            (row.name, self.repetitions.iter().map(|repetition| repetition.tallies[index]).sum())
+        })
+        .filter(|(_, count)| *count > 0)
+    }
+
+    /// Whether someone stopped the run before its end.
+    #[must_use]
+    pub fn interrupted(&self) -> bool {
+        self.repetitions.iter().any(|repetition| repetition.interrupted)
+    }
+}
+
+/// Runs `workload` as `plan` says. `stop` ends it early: what was measured until then is the
+/// outcome.
+pub fn run<W: Workload>(
+    workload: &W,
+    plan: &Plan,
+    stop: &AtomicBool,
+    observer: &dyn Observer,
+) -> Result<Outcome, RunError> {
+    plan.check()?;
+    let session = Session { workload, plan, stop, observer, stopwatch: Stopwatch::calibrated() };
+    protocol::dispatch(&plan.protocol, RunSession(session))
+        .unwrap_or_else(|| Err(RunError::Protocol(plan.protocol.clone())))
+}
+
+/// Measures the harness alone, with the requests of `workload`.
+pub fn probe_harness<W: Workload>(
+    workload: &W,
+    plan: &Plan,
+    stop: &AtomicBool,
+    observer: &dyn Observer,
+) -> Result<(HarnessCost, ClockCost), RunError> {
+    plan.check()?;
+    let session = Session { workload, plan, stop, observer, stopwatch: Stopwatch::calibrated() };
+    protocol::dispatch(&plan.protocol, ProbeHarness(session))
+        .unwrap_or_else(|| Err(RunError::Protocol(plan.protocol.clone())))
+}
+
+#[derive(Clone, Copy)]
+struct Session<'a, W: Workload> {
+    workload: &'a W,
+    plan: &'a Plan,
+    stop: &'a AtomicBool,
+    observer: &'a dyn Observer,
+    stopwatch: Stopwatch,
+}
+
+struct RunSession<'a, W: Workload>(Session<'a, W>);
+
+impl<W: Workload> protocol::Visitor for RunSession<'_, W> {
+    type Output = Result<Outcome, RunError>;
+
+    fn visit<P: Protocol>(self) -> Self::Output {
+        self.0.run::<P>()
+    }
+}
+
+struct ProbeHarness<'a, W: Workload>(Session<'a, W>);
+
+impl<W: Workload> protocol::Visitor for ProbeHarness<'_, W> {
+    type Output = Result<(HarnessCost, ClockCost), RunError>;
+
+    fn visit<P: Protocol>(self) -> Self::Output {
+        let session = self.0;
+        let duration = session.plan.limit.duration.unwrap_or(Duration::from_secs(1));
+        let cost = session.harness::<P>(duration)?;
+        Ok((cost, session.stopwatch.cost()))
+    }
+}
+
+impl<W: Workload> Session<'_, W> {
+    fn run<P: Protocol>(&self) -> Result<Outcome, RunError> {
+        let Session { workload, plan, .. } = *self;
+        memory::check(workload.footprint())?;
+        let cores = plan.pinning.resolve()?;
+        let shards = self.store::<P>()?.shard_count();
+        let machine = Machine::observe();
+        let clock = self.stopwatch.cost();
+        self.observer.calibrating();
+        let harness = self.harness::<P>(HARNESS_BRIEFLY)?;
+        let skew = skew::measure(workload, plan.seed, plan.threads);
+        let mut repetitions = Vec::new();
+        for number in 1..=plan.repetitions {
+            self.observer.repetition(number, plan.repetitions);
+            let Some(repetition) = self.repetition::<P>(cores.as_deref())? else {
+                break;
+            };
+            let interrupted = repetition.interrupted || repetition.starved;
+            repetitions.push(repetition);
+            if interrupted {
+                break;
+            }
+        }
+        self.observer.finished();
+        if repetitions.is_empty() {
+            return Err(RunError::InterruptedEarly);
+        }
+        Ok(Outcome {
+            protocol: protocol_facts(P::NAME).expect("a protocol is registered by its name"),
+            shards,
+            kinds: workload.kinds(),
+            tally_rows: workload.tallies(),
+            basis: workload.basis(),
+            operations_per_transaction: workload.operations_per_transaction(),
+            abort_reasons: AbortReason::ALL.iter().map(|reason| reason.name()).collect(),
+            machine,
+            clock,
+            harness,
+            skew,
+            repetitions,
+        })
+    }
+
+    fn harness<P: Protocol>(&self, duration: Duration) -> Result<HarnessCost, RunError> {
+        let Session { workload, plan, stopwatch, stop, .. } = *self;
+        harness::measure::<W, P>(workload, plan, stopwatch, duration, stop)
+    }
+
+    fn store<P: Protocol>(&self) -> Result<Store<P>, RunError> {
+        // With the run's seed the keys of a replay lie in the same shards.
+        let builder = Store::builder().hash_seed(self.plan.seed.number());
+        let builder = match self.plan.shards {
+            Some(shards) => builder.shards(shards),
+            None => builder,
+        };
+        Ok(builder.build_with()?)
+    }
+
+    /// One repetition; `None` if it was stopped before it measured anything.
+    fn repetition<P: Protocol>(
+        &self,
+        cores: Option<&[core_affinity::CoreId]>,
+    ) -> Result<Option<Repetition>, RunError> {
+        let Session { workload, plan, stop, .. } = *self;
+        let store = self.store::<P>()?;
+        let tables = workload.open(&store)?;
+        let Some(load) = self.load(&store, &tables)? else {
+            return Ok(None);
+        };
+        let shared = self.shared();
+        let run = |index, lines: Lines| {
+            let threads = plan.threads;
+            let worker = workload.worker(&store, &tables, plan.seed, index, threads);
+            run_worker(&shared, index, worker, lines);
+        };
+        let crew = Crew {
+            shared: &shared,
+            tallies: workload.tallies().len(),
+            keep_histograms: plan.keep_interval_histograms,
+            pinned: cores,
+            stop,
+        };
+        self.observer.running(plan);
+        let launched = (SystemTime::now(), Instant::now());
+        let collected = crew.run(&run, &mut |collector| {
+            self.observer.ticked(&Tick {
+                elapsed: launched.1.elapsed(),
+                committed: collector.committed(),
+                step: collector.last_step(),
+            });
+        })?;
+        // Relaxed: the workers have been joined; only whether someone asked is of interest.
+        let interrupted = stop.load(Ordering::Relaxed);
+        let Collected { stats, steps, tallies, missed, measured, error, starved } = collected;
+        if let Some(error) = error {
+            return Err(RunError::Store(TransactionError::Error(error)));
+        }
+        let Some((from_ns, to_ns)) = measured else {
+            return Ok(None);
+        };
+        Ok(Some(Repetition {
+            load,
+            started: launched.0 + plan.warmup,
+            elapsed: Duration::from_nanos(to_ns - from_ns),
+            stats,
+            steps,
+            tallies,
+            missed,
+            store: store.stats(),
+            interrupted,
+            starved,
+        }))
+    }
+
+    fn shared(&self) -> Shared {
+        let Session { workload, plan, stopwatch, .. } = *self;
+        let nanoseconds = |duration: Duration| duration.as_nanos() as u64;
+        let operations = workload.operations_per_transaction() as f64;
+        Shared {
+            course: Course {
+                threads: plan.threads,
+                warmup_ns: nanoseconds(plan.warmup),
+                duration_ns: plan.limit.duration.map_or(u64::MAX, nanoseconds),
+                transactions: plan.limit.transactions,
+                interval_ns: nanoseconds(plan.interval),
+                throttle: plan.throttle.map(|throttle| {
+                    (1e9 * operations / throttle.operations_per_second, throttle.spin)
+                }),
+                kinds: workload.kinds().len(),
+            },
+            stopwatch,
+            stop: AtomicBool::new(false),
+            gate: Gate::default(),
+        }
+    }
+
+    /// Loads the tables on all processors; `None` if it was stopped.
+    fn load<P: Protocol>(
+        &self,
+        store: &Store<P>,
+        tables: &W::Tables<P>,
+    ) -> Result<Option<Load>, RunError> {
+        let pool = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("loader-{i}")).build();
+        let pool = pool.map_err(|error| RunError::Loader(error.to_string()))?;
+        let watch = Watch { observer: self.observer, stop: self.stop, loaded: AtomicU64::new(0) };
+        self.observer.loading(self.workload.footprint().records);
+        let started = Instant::now();
+        pool.install(|| self.workload.load(store, tables, self.plan.seed, &watch))
+            .map_err(RunError::Store)?;
+        let elapsed = started.elapsed();
+        // Relaxed: the loaders have been joined.
+        let records = watch.loaded.load(Ordering::Relaxed);
+        // Relaxed: as above.
+        let stopped = self.stop.load(Ordering::Relaxed);
+        Ok((!stopped).then_some(Load { records, elapsed }))
+    }
+}
+
+struct Watch<'a> {
+    observer: &'a dyn Observer,
+    stop: &'a AtomicBool,
+    loaded: AtomicU64,
+}
+
+impl LoadWatch for Watch<'_> {
+    fn loaded(&self, records: u64) -> bool {
+        // Relaxed: a statistic; the end of the load orders its last value.
+        self.loaded.fetch_add(records, Ordering::Relaxed);
+        self.observer.loaded(records);
+        // Relaxed: a request to stop; nothing is read on the strength of it.
+        !self.stop.load(Ordering::Relaxed)
+    }
+}

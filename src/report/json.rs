@@ -1,0 +1,219 @@
+//! The report for machines: schema `chronolith.run/v1`.
+//!
+//! Fields are added without notice; a field that changes its meaning or goes away makes a new
+//! version.
+
+use super::{Report, warnings};
+use crate::AbortReason;
+use crate::bench::{Counts, KindStats, Latencies, Repetition, Step, compress};
+use crate::workload::End;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::io::{self, Write};
+
+/// The name and version of the schema.
+const SCHEMA: &str = "chronolith.run/v1";
+
+/// Writes the document.
+pub(super) fn write(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, &document(report)).map_err(io::Error::from)?;
+    writeln!(out)
+}
+
+fn document(report: &Report<'_>) -> Value {
+    let Report { outcome, plan, facts } = report;
+    let protocol = &outcome.protocol;
+    let repetitions: Vec<Value> =
+        outcome.repetitions.iter().map(|repetition| repetition_value(report, repetition)).collect();
+    let violations: Map<String, Value> =
+        outcome.violations().map(|(name, count)| (name.to_owned(), count.into())).collect();
+    json!({
+        "schema": SCHEMA,
+        "complete": !outcome.interrupted() && outcome.repetitions.iter().all(|r| !r.starved),
+        "label": facts.label,
+        "workload": {
+            "name": facts.workload,
+            "fingerprint": format!("{:016x}", facts.fingerprint),
+            "properties": object(facts.properties.iter().map(|(k, v)| (k.as_str(), v.as_str()))),
+            "basis": object(outcome.basis.iter().map(|(k, v)| (*k, v.as_str()))),
+            "operations_per_transaction": outcome.operations_per_transaction,
+        },
+        "protocol": {
+            "name": protocol.name,
+            "summary": protocol.summary,
+            "isolation": protocol.isolation,
+            "strict": protocol.strict,
+            "progress": protocol.progress,
+        },
+        "config": config_value(report),
+        // As text too: many readers keep numbers in 53 bits.
+        "seed": plan.seed.number(),
+        "seed_text": plan.seed.to_string(),
+        "skew": outcome.skew.map(|skew| json!({
+            "hottest_key": skew.hottest,
+            "top_ten": skew.top_ten,
+            "top_percent": skew.top_percent,
+            "draws": skew.draws,
+        })),
+        "machine": object(outcome.machine.facts.iter().map(|f| (f.name, f.value.as_str()))),
+        "clock": {
+            "source": outcome.clock.source,
+            "reading_ns": outcome.clock.reading_ns,
+            "step_ns": outcome.clock.step_ns,
+        },
+        "harness": {
+            "transaction_ns": outcome.harness.transaction_ns,
+            "ceiling_per_s": outcome.harness.ceiling_per_second,
+            "threads": outcome.harness.threads,
+        },
+        "notes": facts.notes,
+        "warnings": warnings(report),
+        "violations": violations,
+        "replay": facts.replay,
+        "repetitions": repetitions,
+    })
+}
+
+fn config_value(report: &Report<'_>) -> Value {
+    let Report { outcome, plan, .. } = report;
+    json!({
+        "threads": plan.threads,
+        "duration_s": plan.limit.duration.map(|duration| duration.as_secs_f64()),
+        "transactions": plan.limit.transactions,
+        "warmup_s": plan.warmup.as_secs_f64(),
+        "shards": outcome.shards,
+        "pinning": plan.pinning.to_string(),
+        "repetitions": plan.repetitions,
+        "target_operations_per_s": plan.throttle.map(|throttle| throttle.operations_per_second),
+        "loop": report.loop_description(),
+        "interval_s": plan.interval.as_secs_f64(),
+    })
+}
+
+fn object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Map<String, Value> {
+    pairs.map(|(name, value)| (name.to_owned(), value.into())).collect()
+}
+
+fn repetition_value(report: &Report<'_>, repetition: &Repetition) -> Value {
+    let outcome = report.outcome;
+    let kinds = outcome.kinds.iter().zip(&repetition.stats.kinds);
+    let kinds: Map<String, Value> = kinds
+        .filter(|(_, stats)| stats.counts.transactions() > 0)
+        .map(|(name, stats)| ((*name).to_owned(), kind_value(report, repetition, stats)))
+        .collect();
+    let tallies = outcome.tally_rows.iter().zip(&repetition.tallies);
+    let tallies: Map<String, Value> =
+        tallies.map(|(row, count)| (row.name.to_owned(), (*count).into())).collect();
+    let retries = &repetition.stats.retries;
+    let retried: Vec<[u64; 2]> =
+        retries.iter_recorded().map(|v| [v.value_iterated_to(), v.count_at_value()]).collect();
+    json!({
+        "started": humantime::format_rfc3339_millis(repetition.started).to_string(),
+        "elapsed_s": repetition.elapsed.as_secs_f64(),
+        "load": {
+            "records": repetition.load.records,
+            "elapsed_s": repetition.load.elapsed.as_secs_f64(),
+        },
+        "interrupted": repetition.interrupted,
+        "starved": repetition.starved,
+        "missed_starts": repetition.missed,
+        "total": kind_value(report, repetition, &repetition.stats.total()),
+        "kinds": kinds,
+        "tallies": tallies,
+        // Pairs of a number of retries and of the committed transactions that needed so many.
+        "retries": retried,
+        "timeline": timeline(report, repetition),
+        "store": store_value(&repetition.store),
+    })
+}
+
+fn kind_value(report: &Report<'_>, repetition: &Repetition, stats: &KindStats) -> Value {
+    let counts = &stats.counts;
+    let latencies = |end: End| stats.service[end as usize].as_ref();
+    json!({
+        "counts": counts_value(counts),
+        "committed_per_s": repetition.per_second(counts.committed()),
+        "abort_rate": counts.abort_rate(),
+        "service_ns": latencies(End::Committed).map(|l| latency_value(report, l)),
+        "rolled_back_ns": latencies(End::RolledBack).map(|l| latency_value(report, l)),
+        "gave_up_ns": latencies(End::GaveUp).map(|l| latency_value(report, l)),
+        "intended_ns": stats.intended.as_ref().map(|l| latency_value(report, l)),
+    })
+}
+
+fn counts_value(counts: &Counts) -> Value {
+    let aborts = AbortReason::ALL.iter().zip(counts.aborts);
+    let aborts: Map<String, Value> =
+        aborts.map(|(reason, count)| (reason.name().to_owned(), count.into())).collect();
+    let [committed, rolled_back, gave_up] = counts.ends;
+    json!({
+        "attempts": counts.attempts,
+        "committed": committed,
+        "rolled_back": rolled_back,
+        "gave_up": gave_up,
+        "aborts": aborts,
+    })
+}
+
+fn latency_value(report: &Report<'_>, latencies: &Latencies) -> Value {
+    let histogram = &latencies.histogram;
+    let quantiles: Map<String, Value> = report
+        .percentiles()
+        .iter()
+        .map(|p| (format!("p{p}"), histogram.value_at_percentile(*p).into()))
+        .collect();
+    json!({
+        "count": histogram.len(),
+        "overflow": latencies.overflow,
+        "min": histogram.min(),
+        "mean": histogram.mean(),
+        "stdev": histogram.stdev(),
+        "max": histogram.max(),
+        "quantiles": quantiles,
+        // HdrHistogram's V2 encoding, deflated, in base 64.
+        "histogram": STANDARD.encode(compress(latencies)),
+    })
+}
+
+/// The timeline as arrays of one length.
+#[derive(Debug, Serialize)]
+struct Timeline {
+    interval_s: f64,
+    step: Vec<u64>,
+    committed: Vec<u64>,
+    attempts: Vec<u64>,
+    p50_ns: Vec<u64>,
+    p99_ns: Vec<u64>,
+    max_ns: Vec<u64>,
+}
+
+fn timeline(report: &Report<'_>, repetition: &Repetition) -> Timeline {
+    let column = |of: &dyn Fn(&Step) -> u64| repetition.steps.iter().map(of).collect();
+    Timeline {
+        interval_s: report.plan.interval.as_secs_f64(),
+        step: column(&|step| step.number),
+        committed: column(&|step| step.counts.committed()),
+        attempts: column(&|step| step.counts.attempts),
+        p50_ns: column(&|step| step.p50_ns),
+        p99_ns: column(&|step| step.p99_ns),
+        max_ns: column(&|step| step.max_ns),
+    }
+}
+
+fn store_value(store: &crate::Stats) -> Value {
+    json!({
+        "commits": store.commits,
+        "commits_read_only": store.commits_read_only,
+        "commits_one_shard": store.commits_one_shard,
+        "commits_cross_shard": store.commits_cross_shard,
+        "records": store.records,
+        "versions_live": store.versions_live,
+        "versions_retired": store.versions_retired,
+        "chain_length_max": store.chain_length_max,
+        "retained_bytes": store.retained_bytes,
+        "arena_bytes": store.arena_bytes,
+        "workers": store.workers,
+    })
+}

@@ -1,0 +1,114 @@
+//! What a run says in the end: a table for people, and files for machines.
+
+mod csv;
+mod format;
+mod hgrm;
+mod hlog;
+mod json;
+mod sink;
+mod table;
+mod warnings;
+
+pub use format::{latency, rate};
+pub use sink::{Output, OutputError, Outputs};
+pub use table::write_table;
+pub use warnings::warnings;
+
+use crate::bench::{Latencies, Outcome, Plan, Repetition};
+use crate::workload::End;
+
+/// What the command knows about a run besides the plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunFacts {
+    /// The workload as the user named it.
+    pub workload: String,
+    /// Every property that was set.
+    pub properties: Vec<(String, String)>,
+    /// A hash of everything that decides the requests.
+    pub fingerprint: u64,
+    /// The user's text.
+    pub label: String,
+    /// What the user should know about how the settings were read.
+    pub notes: Vec<String>,
+    /// Percentiles to add to the usual ones.
+    pub percentiles: Vec<f64>,
+    /// The command line that does the same again.
+    pub replay: String,
+}
+
+/// The percentiles of every report.
+const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
+
+/// A run to report on.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a> {
+    /// What it found out.
+    pub outcome: &'a Outcome,
+    /// What it was told.
+    pub plan: &'a Plan,
+    /// What else is known.
+    pub facts: &'a RunFacts,
+}
+
+impl Report<'_> {
+    /// The repetition whose details are shown: the median by throughput (the lower of two).
+    /// Quantiles of different repetitions are never pooled.
+    #[must_use]
+    pub fn shown(&self) -> &Repetition {
+        &self.outcome.repetitions[self.shown_index()]
+    }
+
+    fn shown_index(&self) -> usize {
+        let repetitions = &self.outcome.repetitions;
+        let mut order: Vec<usize> = (0..repetitions.len()).collect();
+        let throughput = |index: &usize| repetitions[*index].throughput();
+        order.sort_by(|a, b| throughput(a).total_cmp(&throughput(b)));
+        order[(order.len() - 1) / 2]
+    }
+
+    /// The usual percentiles and those that were asked for, in ascending order.
+    fn percentiles(&self) -> Vec<f64> {
+        let mut percentiles = PERCENTILES.to_vec();
+        percentiles.extend(&self.facts.percentiles);
+        percentiles.sort_by(f64::total_cmp);
+        percentiles.dedup();
+        percentiles
+    }
+
+    /// Whether starts are scheduled, so that latency from the intended start exists.
+    fn has_schedule(&self) -> bool {
+        self.plan.throttle.is_some()
+    }
+
+    /// The latencies of committed transactions that the report is about: from the actual start, or
+    /// from the intended one if only that was asked for.
+    fn main_latencies(&self, repetition: &Repetition) -> Latencies {
+        let mut total = repetition.stats.total();
+        let intended = self.has_schedule() && !self.plan.latency.shows_operation();
+        let main = match intended {
+            true => total.intended.take(),
+            false => total.service[End::Committed as usize].take(),
+        };
+        main.unwrap_or_default()
+    }
+
+    fn loop_description(&self) -> String {
+        let threads = match self.plan.threads {
+            1 => "1 thread".to_owned(),
+            threads => format!("{threads} threads"),
+        };
+        let Some(throttle) = self.plan.throttle else {
+            return format!(
+                "closed, {threads}; service time, closed loop (coordinated omission possible)"
+            );
+        };
+        let latency =
+            match (self.plan.latency.shows_operation(), self.plan.latency.shows_intended()) {
+                (true, true) => "latency from the actual and from the intended start",
+                (true, false) => "latency from the actual start (coordinated omission possible)",
+                (false, _) => "latency from the intended start",
+            };
+        let target = rate(throttle.operations_per_second);
+        format!("scheduled, {target} operations in all, {threads}; {latency}")
+    }
+}

@@ -1,0 +1,78 @@
+//! The load phase of the core workload.
+
+use super::config::Verb;
+use super::request::{Operation, RecordKey, Request};
+use super::worker::append_record;
+use super::{Records, Tables, Ycsb};
+use crate::protocol::Protocol;
+use crate::workload::{LoadWatch, Purpose, Seed};
+use crate::{Store, Table, TransactionError};
+use rayon::prelude::*;
+
+/// Inserts of one transaction.
+const BATCH: u64 = 64;
+
+/// Inserts all records, on all threads of the current rayon pool.
+///
+/// What a record holds depends on the seed and on its number alone, not on the thread that loads
+/// it.
+pub(super) fn load<P: Protocol>(
+    ycsb: &Ycsb,
+    store: &Store<P>,
+    tables: &Tables<P>,
+    seed: Seed,
+    watch: &dyn LoadWatch,
+) -> Result<(), TransactionError> {
+    match &tables.records {
+        Records::Text(table) => load_table(ycsb, store, table, seed, watch),
+        Records::Integer(table) => load_table(ycsb, store, table, seed, watch),
+    }
+}
+
+fn load_table<P: Protocol, K: RecordKey + ?Sized>(
+    ycsb: &Ycsb,
+    store: &Store<P>,
+    table: &Table<K, [u8], P>,
+    seed: Seed,
+    watch: &dyn LoadWatch,
+) -> Result<(), TransactionError> {
+    let space = ycsb.config.shape.space;
+    let end = space.first + space.count;
+    let batches = space.count.div_ceil(BATCH);
+    let outcome =
+        (0..batches).into_par_iter().try_for_each_init(Request::default, |request, batch| {
+            let first = space.first + batch * BATCH;
+            let records = first..end.min(first + BATCH);
+            let count = records.end - records.start;
+            prepare(ycsb, request, records, seed);
+            store
+                .transact(|transaction| {
+                    for operation in &request.operations {
+                        let key = K::of(request, operation);
+                        transaction.insert(table, key.input(), request.value(operation))?;
+                    }
+                    Ok(())
+                })
+                .map_err(Some)?;
+            // An early end that is no error: someone asked to stop.
+            if watch.loaded(count) { Ok(()) } else { Err(None) }
+        });
+    match outcome {
+        Ok(()) | Err(None) => Ok(()),
+        Err(Some(error)) => Err(error),
+    }
+}
+
+fn prepare(ycsb: &Ycsb, request: &mut Request, records: std::ops::Range<u64>, seed: Seed) {
+    let config = &ycsb.config;
+    request.restart();
+    for (index, number) in records.enumerate() {
+        request.operations.push(Operation::new(Verb::Insert));
+        request.set_key(index, number, &config.keys);
+        let key = request.operations[index].key.clone();
+        let start = request.values.len();
+        let mut random = seed.stream(Purpose::Load, number);
+        append_record(config, &request.keys[key], &mut random, &mut request.values);
+        request.operations[index].value = start..request.values.len();
+    }
+}

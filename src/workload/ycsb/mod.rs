@@ -1,0 +1,279 @@
+//! YCSB's core workload (Cooper et al., "Benchmarking Cloud Serving Systems with YCSB", SoCC 2010),
+//! configured by its own property files.
+//!
+//! Beyond YCSB: several operations in one transaction, deletes, a true zipf, integer keys. What
+//! differs: a record is one byte string that holds all fields, so an update of one field reads the
+//! record and writes it back, in one transaction.
+
+mod config;
+mod load;
+mod record;
+mod request;
+mod rows;
+mod worker;
+
+pub use worker::YcsbWorker;
+
+use crate::protocol::Protocol;
+use crate::sync::AtomicBool;
+use crate::workload::generator::{AcknowledgedCounter, Distribution, Keys};
+use crate::workload::{
+    Footprint, KeyStream, LoadWatch, Preset, Properties, PropertyError, PropertyRow, Seed,
+    TallyRole, TallyRow, Workload,
+};
+use crate::{Error, Store, Table, TransactionError};
+use config::{Config, Verb};
+
+/// The core workload.
+#[derive(Debug)]
+pub struct Ycsb {
+    config: Config,
+}
+
+/// The tables of the core workload in one store.
+#[derive(Debug)]
+pub struct Tables<P: Protocol> {
+    records: Records<P>,
+    /// Numbers for inserts, where the mix has any.
+    inserted: Option<AcknowledgedCounter>,
+    /// Whether some insert was given up, so that its key may be asked for and not be there.
+    insert_gave_up: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Records<P: Protocol> {
+    Text(Table<[u8], [u8], P>),
+    Integer(Table<u64, [u8], P>),
+}
+
+/// The kinds of transaction: those of one verb have its name, in the order of the verbs.
+const KINDS: &[&str] = &["READ", "UPDATE", "INSERT", "READ-MODIFY-WRITE", "DELETE", "MIXED"];
+const KIND_MIXED: usize = Verb::COUNT;
+
+/// What the workers count beyond the operations of each verb.
+#[derive(Debug, Clone, Copy)]
+enum Tally {
+    Absent = Verb::COUNT as isize,
+    Duplicate,
+    Verified,
+    Lost,
+    Wrong,
+}
+
+const TALLY_COUNT: usize = Tally::Wrong as usize + 1;
+
+const fn tally(name: &'static str, role: TallyRole) -> TallyRow {
+    TallyRow { name, role }
+}
+
+const TALLIES: [TallyRow; TALLY_COUNT] = [
+    tally("reads", TallyRole::Operation),
+    tally("updates", TallyRole::Operation),
+    tally("inserts", TallyRole::Operation),
+    tally("read-modify-writes", TallyRole::Operation),
+    tally("deletes", TallyRole::Operation),
+    tally("operations on absent keys", TallyRole::Fact),
+    tally("inserts of present keys", TallyRole::Fact),
+    tally("verified reads", TallyRole::Fact),
+    tally("lost keys", TallyRole::Violation),
+    tally("wrong records", TallyRole::Violation),
+];
+
+/// A shipped property file as a preset: a million records, and the flags say how long it runs.
+macro_rules! preset {
+    ($name:literal, $file:literal, $summary:literal) => {
+        Preset {
+            name: $name,
+            summary: $summary,
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/workloads/", $file)),
+            adds: &[("recordcount", "1000000")],
+            removes: &["operationcount"],
+        }
+    };
+}
+
+impl Workload for Ycsb {
+    type Tables<P: Protocol> = Tables<P>;
+    type Worker<'run, P: Protocol> = YcsbWorker<'run, P>;
+
+    const CLASSES: &'static [&'static str] =
+        &["site.ycsb.workloads.CoreWorkload", "com.yahoo.ycsb.workloads.CoreWorkload", "core"];
+    const PRESETS: &'static [Preset] = &[
+        preset!("ycsb-a", "workloada", "update heavy: 50 % reads, 50 % updates, zipfian"),
+        preset!("ycsb-b", "workloadb", "read mostly: 95 % reads, 5 % updates, zipfian"),
+        preset!("ycsb-c", "workloadc", "read only: 100 % reads, zipfian"),
+        preset!("ycsb-d", "workloadd", "read latest: 95 % reads, 5 % inserts, latest"),
+        preset!("ycsb-e", "workloade", "short ranges: needs ordered tables, not available yet"),
+        preset!("ycsb-f", "workloadf", "50 % reads, 50 % read-modify-writes, zipfian"),
+    ];
+    const PROPERTIES: &'static [PropertyRow] = rows::ROWS;
+
+    fn configure(properties: &Properties) -> Result<Self, PropertyError> {
+        Ok(Ycsb { config: Config::read(properties)? })
+    }
+
+    fn kinds(&self) -> &'static [&'static str] {
+        KINDS
+    }
+
+    fn tallies(&self) -> &'static [TallyRow] {
+        &TALLIES
+    }
+
+    fn operations_per_transaction(&self) -> u64 {
+        self.config.operations
+    }
+
+    fn basis(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("mix", self.describe_mix()),
+            ("requests", self.describe_requests()),
+            ("keys", self.describe_keys()),
+            ("values", self.describe_values()),
+            ("operations", self.describe_operations()),
+        ]
+    }
+
+    fn footprint(&self) -> Footprint {
+        let Config { layout, lengths, keys, shape, inserts_expected, .. } = &self.config;
+        let key_bytes = match keys.integer {
+            true => size_of::<u64>(),
+            // A hashed number has 19 digits, nearly always.
+            false => keys.prefix.len() + keys.zero_padding.max(19),
+        };
+        let record_bytes = layout.record_len(0) as f64 + lengths.mean() * layout.fields() as f64;
+        Footprint {
+            records: shape.space.count,
+            records_added: *inserts_expected,
+            record_bytes: record_bytes.ceil() as u64 + key_bytes as u64,
+        }
+    }
+
+    fn open<P: Protocol>(&self, store: &Store<P>) -> Result<Tables<P>, Error> {
+        let name = &self.config.table;
+        let records = match self.config.keys.integer {
+            true => Records::Integer(store.table(name)?),
+            false => Records::Text(store.table(name)?),
+        };
+        let has_inserts = self.config.mix.share(Verb::Insert) > 0.0;
+        let start = self.config.shape.space.records;
+        Ok(Tables {
+            records,
+            inserted: has_inserts.then(|| AcknowledgedCounter::new(start)),
+            insert_gave_up: AtomicBool::new(false),
+        })
+    }
+
+    fn load<P: Protocol>(
+        &self,
+        store: &Store<P>,
+        tables: &Tables<P>,
+        seed: Seed,
+        watch: &dyn LoadWatch,
+    ) -> Result<(), TransactionError> {
+        load::load(self, store, tables, seed, watch)
+    }
+
+    fn worker<'run, P: Protocol>(
+        &'run self,
+        store: &'run Store<P>,
+        tables: &'run Tables<P>,
+        seed: Seed,
+        index: usize,
+        workers: usize,
+    ) -> YcsbWorker<'run, P> {
+        YcsbWorker::new(self, store, tables, seed, index, workers)
+    }
+
+    fn key_stream(&self, seed: Seed, index: usize, workers: usize) -> Option<(KeyStream<'_>, u64)> {
+        let shape = &self.config.shape;
+        let mut keys = Keys::new(shape, seed, index as u64, workers as u64);
+        let limit = shape.space.records;
+        Some((Box::new(move || keys.draw(limit)), shape.space.count))
+    }
+}
+
+impl Ycsb {
+    fn describe_mix(&self) -> String {
+        let shares = Verb::ALL.iter().zip(TALLIES);
+        let shares = shares.filter(|(verb, _)| self.config.mix.share(**verb) > 0.0);
+        let shares: Vec<String> = shares
+            .map(|(verb, row)| format!("{} {} %", row.name, percent(self.config.mix.share(*verb))))
+            .collect();
+        format!("{}; {} a transaction", shares.join(", "), self.describe_count())
+    }
+
+    fn describe_count(&self) -> String {
+        match self.config.operations {
+            1 => "1 operation".to_owned(),
+            n => format!("{n} operations"),
+        }
+    }
+
+    fn describe_requests(&self) -> String {
+        match &self.config.shape.distribution {
+            Distribution::Uniform => "uniform".to_owned(),
+            Distribution::Zipfian { expected_inserts } => format!(
+                "YCSB's scrambled zipfian (0.99 over 10^10, hashed into the records), room for \
+                 {expected_inserts} inserts"
+            ),
+            Distribution::Zipf { theta } => {
+                format!("true zipf, theta {theta}, scattered by a bijection")
+            }
+            Distribution::Hotspot { data_fraction, operation_fraction } => format!(
+                "hotspot: {} % of the requests to {} % of the records",
+                percent(*operation_fraction),
+                percent(*data_fraction)
+            ),
+            Distribution::Sequential => "sequential, worker i of n takes i, i + n, ...".to_owned(),
+            Distribution::Exponential { percentile, fraction } => format!(
+                "exponential: {percentile} % of the requests to the newest {} %",
+                percent(*fraction)
+            ),
+            Distribution::Latest => "latest: YCSB's zipfian backwards from the newest".to_owned(),
+        }
+    }
+
+    fn describe_keys(&self) -> String {
+        let keys = &self.config.keys;
+        let order = if keys.hashed { "hashed" } else { "ordered" };
+        match keys.integer {
+            true => format!("8-byte integers, {order}"),
+            false => format!("strings \"{}\" + {order} number", keys.prefix),
+        }
+    }
+
+    fn describe_values(&self) -> String {
+        let Config { layout, lengths, integrity, .. } = &self.config;
+        let kind = if *integrity { "YCSB's deterministic bytes" } else { "random bytes" };
+        let fields = layout.fields();
+        format!(
+            "one byte string of {fields} field(s), {:.0} bytes each on average, {kind}",
+            lengths.mean()
+        )
+    }
+
+    fn describe_operations(&self) -> String {
+        let config = &self.config;
+        let read = match (config.read_all, config.read_by_name) {
+            (false, _) => "a read copies one field out",
+            (true, false) => "a read copies the record out",
+            (true, true) => "a read copies the fields out one by one",
+        };
+        let update = match (config.write_all, config.updates_blindly()) {
+            (_, true) => "an update writes the record without reading it",
+            (true, false) => "an update writes the record if it exists",
+            (false, _) => "an update reads the record and writes it back with one field changed",
+        };
+        let view = match config.read_only_view {
+            true => "reads alone run as a view",
+            false => "reads alone run as a read-write transaction",
+        };
+        format!("{read}; {update}; {view}")
+    }
+}
+
+/// A share as a percentage with at most two digits after the point.
+fn percent(share: f64) -> f64 {
+    (share * 10_000.0).round() / 100.0
+}

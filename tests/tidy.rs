@@ -1,0 +1,234 @@
+//! House style as a test: layers, the atomics door, explained orderings, sizes.
+
+use std::path::{Path, PathBuf};
+
+/// The layers from the bottom up: code may use its own layer and those before it.
+const LAYERS: &[&[&str]] = &[
+    &["sync"],
+    &["limits", "error"],
+    &["clock"],
+    &["reclaim"],
+    &["storage", "shard"],
+    &["protocol"],
+    &["commit"],
+    &["store"],
+    &["workload"],
+    &["bench"],
+    &["report"],
+    &["cli"],
+];
+
+const WIDTH_MAX: usize = 100;
+const FILE_CODE_LINES_MAX: usize = 500;
+const FUNCTION_LINES_MAX: usize = 70;
+/// An ordering's reason stands at most this many lines above it.
+const REASON_DISTANCE: usize = 10;
+
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The layer of a file under `src`: the first part of its path.
+    fn layer(&self) -> Option<String> {
+        let path = self.path.strip_prefix("src").ok()?;
+        let first = path.components().next()?.as_os_str().to_str()?;
+        Some(first.trim_end_matches(".rs").to_string())
+    }
+
+    /// The lines of the code that ships: without the test modules at the end of the file.
+    fn shipped(&self) -> impl Iterator<Item = (usize, &str)> {
+        let tests = self.text.lines().position(|line| {
+            line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test")
+        });
+        let in_line = |at: usize| {
+            self.text
+                .lines()
+                .nth(at + 1)
+                .is_some_and(|next| next.starts_with("mod ") && next.ends_with('{'))
+        };
+        let end = tests.filter(|&at| in_line(at)).unwrap_or(usize::MAX);
+        self.text.lines().enumerate().take(end).map(|(at, line)| (at + 1, line))
+    }
+}
+
+fn sources(root: &str) -> Vec<Source> {
+    fn walk(dir: &Path, into: &mut Vec<Source>) {
+        for entry in std::fs::read_dir(dir).expect("a readable folder") {
+            let path = entry.expect("a readable entry").path();
+            if path.is_dir() {
+                if !path.ends_with("target") {
+                    walk(&path, into);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("a readable file");
+                into.push(Source { path, text });
+            }
+        }
+    }
+    let mut into = Vec::new();
+    walk(Path::new(root), &mut into);
+    assert!(!into.is_empty(), "the test runs in the package's folder");
+    into
+}
+
+fn rank(layer: &str) -> Option<usize> {
+    LAYERS.iter().position(|names| names.contains(&layer))
+}
+
+fn report(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with("//")
+}
+
+/// The layers that a line refers to by `crate::`.
+fn uses(line: &str) -> impl Iterator<Item = &str> {
+    line.split("crate::").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
+fn upward_uses(source: &Source) -> Vec<String> {
+    let Some(own) = source.layer().as_deref().and_then(rank) else { return Vec::new() };
+    let mut complaints = Vec::new();
+    for (at, line) in source.shipped().filter(|(_, line)| !is_comment(line)) {
+        for used in uses(line) {
+            if rank(used).is_some_and(|used| used > own) {
+                complaints
+                    .push(format!("{}:{at}: uses the layer `{used}` above it", source.name()));
+            }
+        }
+    }
+    complaints
+}
+
+#[test]
+fn arrows_point_down() {
+    let sources = sources("src");
+    report(sources.iter().flat_map(upward_uses).collect());
+    for source in &sources {
+        let layer = source.layer().expect("under src");
+        let known = rank(&layer).is_some() || ["lib", "main"].contains(&layer.as_str());
+        assert!(known, "{}: the layer `{layer}` is not in the list", source.name());
+    }
+}
+
+#[test]
+fn a_planted_upward_arrow_is_noticed() {
+    let planted = Source {
+        path: "src/storage/planted.rs".into(),
+        text: "use crate::sync::Tally;\nuse crate::store::Store;\n".into(),
+    };
+    assert_eq!(upward_uses(&planted).len(), 1);
+}
+
+#[test]
+fn atomics_come_through_the_door() {
+    let mut complaints = Vec::new();
+    for source in sources("src").iter().filter(|source| source.layer().as_deref() != Some("sync")) {
+        for (at, line) in source.shipped().filter(|(_, line)| !is_comment(line)) {
+            if line.contains("std::sync::atomic") || line.contains("core::sync::atomic") {
+                complaints.push(format!("{}:{at}: atomics come from crate::sync", source.name()));
+            }
+        }
+    }
+    report(complaints);
+}
+
+fn unexplained_orderings(source: &Source) -> Vec<String> {
+    let lines: Vec<&str> = source.text.lines().collect();
+    let mut complaints = Vec::new();
+    for (at, line) in source.shipped().filter(|(_, line)| !is_comment(line)) {
+        let Some((_, rest)) = line.split_once("Ordering::") else { continue };
+        let name: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+        // Not `std::cmp::Ordering`, and not an import.
+        if !["Relaxed", "Acquire", "Release", "AcqRel", "SeqCst"].contains(&name.as_str()) {
+            continue;
+        }
+        let above = &lines[(at - 1).saturating_sub(REASON_DISTANCE)..at];
+        if !above.iter().any(|line| line.contains("//") && line.contains(&name)) {
+            complaints
+                .push(format!("{}:{at}: say why {name}, and with whom it pairs", source.name()));
+        }
+    }
+    complaints
+}
+
+#[test]
+fn every_ordering_says_why() {
+    report(sources("src").iter().flat_map(unexplained_orderings).collect());
+}
+
+#[test]
+fn an_unexplained_ordering_is_noticed() {
+    let planted = Source {
+        path: "src/storage/planted.rs".into(),
+        text: "fn f(a: &AtomicU64) {\n    a.load(Ordering::Relaxed);\n}\n".into(),
+    };
+    assert_eq!(unexplained_orderings(&planted).len(), 1);
+}
+
+/// Where each function begins and how many lines of code it has.
+fn functions(source: &Source) -> Vec<(usize, usize)> {
+    let lines: Vec<&str> = source.text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let head = line.trim_start();
+        let is_function = !is_comment(line) && (head.starts_with("fn ") || head.contains(" fn "));
+        if !is_function || head.ends_with(';') {
+            continue;
+        }
+        // rustfmt closes a function at the indentation that it began at.
+        let indent = line.len() - head.len();
+        let closing = format!("{}}}", " ".repeat(indent));
+        let Some(end) = lines[start..].iter().position(|line| *line == closing) else { continue };
+        let code = lines[start..=start + end].iter();
+        found.push((start + 1, code.filter(|l| !is_comment(l) && !l.trim().is_empty()).count()));
+    }
+    found
+}
+
+#[test]
+fn files_and_functions_fit() {
+    let mut complaints = Vec::new();
+    for source in ["src", "tests", "benches", "examples"].iter().flat_map(|root| sources(root)) {
+        let code = source.shipped().filter(|(_, l)| !is_comment(l) && !l.trim().is_empty()).count();
+        if code > FILE_CODE_LINES_MAX {
+            complaints.push(format!("{}: {code} lines of code", source.name()));
+        }
+        for (at, len) in functions(&source) {
+            if len > FUNCTION_LINES_MAX {
+                complaints.push(format!("{}:{at}: a function of {len} lines", source.name()));
+            }
+        }
+        for (at, line) in source.text.lines().enumerate() {
+            if line.chars().count() > WIDTH_MAX {
+                complaints.push(format!("{}:{}: wider than {WIDTH_MAX}", source.name(), at + 1));
+            }
+        }
+    }
+    report(complaints);
+}
+
+#[test]
+fn nothing_is_left_open() {
+    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
+    let mut complaints = Vec::new();
+    for source in ["src", "tests", "benches", "examples"].iter().flat_map(|root| sources(root)) {
+        for (at, line) in source.text.lines().enumerate() {
+            if marks.iter().any(|mark| line.contains(mark)) {
+                complaints.push(format!("{}:{}: finish it or file it", source.name(), at + 1));
+            }
+        }
+    }
+    report(complaints);
+}
