@@ -20,10 +20,12 @@ use std::sync::{Arc, OnceLock};
 
 const TABLE_CHUNK: usize = 256;
 
+type TableChunk<W> = Box<[OnceLock<Arc<TableCore<W>>>]>;
+
 /// The tables of a store, by number: append-only, read without a lock.
 #[derive(Debug)]
 pub(crate) struct Tables<W: Words> {
-    chunks: [OnceLock<Box<[OnceLock<Arc<TableCore<W>>>]>>; TABLE_CHUNK],
+    chunks: [OnceLock<TableChunk<W>>; TABLE_CHUNK],
 }
 
 impl<W: Words> Tables<W> {

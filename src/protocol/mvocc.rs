@@ -79,7 +79,8 @@ type Cx<'a> = Context<'a, Mvocc>;
 #[allow(private_interfaces, reason = "see `Protocol`")]
 impl Protocol for Mvocc {
     const NAME: &'static str = "mvocc";
-    const SUMMARY: &'static str = "multi-version optimistic, commit-time timestamps, readers push writers later (the default)";
+    const SUMMARY: &'static str =
+        "multi-version optimistic, timestamps drawn at commit, invisible reads (the default)";
     const ISOLATION: Isolation = Isolation::Serializable;
     const STRICT: bool = true;
     const PROGRESS: Progress = Progress::LockFree;
@@ -252,16 +253,25 @@ fn extend(cx: &mut Cx<'_>) -> bool {
     cx.worker.slot.reopen(cx.worker.snapshot, true);
     let snapshot = cx.core.clock.snapshot();
     let unchanged = validate_at(cx, 0..reads, 0..absents, snapshot, std::ptr::null()).is_ok()
-        && cx.worker.access.writes.iter().all(|write| {
-            write.kind != WriteKind::Based
-                // SAFETY: the record of an open transaction's write is alive.
-                || unsafe { still_newest(&*write.record, write.base, snapshot, std::ptr::null()) }
-        });
+        && cx.worker.access.writes.iter().all(|write| still_writable(write, snapshot));
     if unchanged {
         cx.worker.snapshot = snapshot;
     }
     cx.worker.slot.publish(cx.worker.snapshot, true);
     unchanged
+}
+
+/// Whether a write can go on after the snapshot has moved to `at`. The snapshot is also what keeps the
+/// record alive: one that is out of use by now may be freed once it has moved.
+fn still_writable(write: &WriteEntry<NoWords>, at: u64) -> bool {
+    // SAFETY: the record of an open transaction's write is alive; this step is pinned.
+    let record = unsafe { &*write.record };
+    match write.kind {
+        WriteKind::Insert => true,
+        WriteKind::Blind => !record.head().is_dead(),
+        // SAFETY: as above.
+        WriteKind::Based => unsafe { still_newest(record, write.base, at, std::ptr::null()) },
+    }
 }
 
 /// Checks that what was read is what a serial execution at `at` would read.
@@ -319,10 +329,11 @@ pub(super) unsafe fn still_newest(
         match above.stamp() {
             Stamp::At(_) => return false,
             Stamp::By(decision) if decision == own => {}
-            // SAFETY: as in `visible_at`. A commit above `at` is still a commit: see the module's
-            // text.
             Stamp::By(decision) => {
-                if unsafe { &*decision }.settle_for(at, 0).is_some() {
+                // SAFETY: as in `visible_at`.
+                let decision = unsafe { &*decision };
+                // A commit above `at` is a conflict all the same: see the module's text.
+                if decision.settle_for(at, 0).is_some() {
                     return false;
                 }
             }

@@ -106,7 +106,7 @@ impl<W: Words> Array<W> {
     }
 
     fn slot(&self, position: usize) -> &AtomicU64 {
-        &self.buckets[position / BUCKET_SLOTS & self.mask].slots[position % BUCKET_SLOTS]
+        &self.buckets[(position / BUCKET_SLOTS) & self.mask].slots[position % BUCKET_SLOTS]
     }
 
     #[inline]
@@ -293,8 +293,7 @@ impl<W: Words> HashIndex<W> {
     pub(crate) fn still_absent(witness: &Witness<W>, own: impl Fn(&Record<W>) -> bool) -> bool {
         // SAFETY: the array is freed only after the transaction that holds the witness has ended.
         let array = unsafe { &*witness.array };
-        let mut position = witness.position;
-        for _ in 0..array.capacity() {
+        for position in (witness.position..).take(array.capacity()) {
             // SeqCst: the validating read; see `probe`.
             let word = array.slot(position).load(Ordering::SeqCst);
             if word == EMPTY {
@@ -307,7 +306,6 @@ impl<W: Words> HashIndex<W> {
             if !own(unsafe { &*((word & ADDRESS) as usize as *const Record<W>) }) {
                 return false;
             }
-            position += 1;
         }
         false
     }
@@ -532,8 +530,8 @@ impl<W: Words> HashIndex<W> {
             return false;
         }
         let array = self.current();
-        let mut position = (hash as u32 as usize & array.mask) * BUCKET_SLOTS;
-        for _ in 0..array.capacity() {
+        let first = (hash as u32 as usize & array.mask) * BUCKET_SLOTS;
+        for position in (first..).take(array.capacity()) {
             let slot = array.slot(position);
             // Acquire: only the address is compared.
             let word = slot.load(Ordering::Acquire);
@@ -553,7 +551,6 @@ impl<W: Words> HashIndex<W> {
             if word & !FROZEN == EMPTY {
                 return false;
             }
-            position += 1;
         }
         false
     }

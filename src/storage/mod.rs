@@ -20,7 +20,7 @@ pub(crate) mod table;
 pub(crate) mod version;
 
 /// The words that a protocol keeps in each record and in each version.
-pub trait Words: 'static {
+pub trait Words: std::fmt::Debug + 'static {
     /// Per record; `()` costs nothing.
     type Record: Default + Send + Sync;
     /// Per version; `()` costs nothing.

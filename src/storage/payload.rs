@@ -71,7 +71,7 @@ unsafe impl<T: Send + Sync + 'static> Value for T {
     }
 
     #[inline]
-    fn peek<'a>(input: &'a T) -> &'a T {
+    fn peek(input: &T) -> &T {
         input
     }
 

@@ -96,6 +96,9 @@ impl Schema {
     }
 }
 
+/// A private record and its first version.
+pub(crate) type NewRecord<W> = (NonNull<Record<W>>, NonNull<Version<W>>);
+
 /// A table: its name, its layout, and one index per shard.
 #[derive(Debug)]
 pub(crate) struct TableCore<W: Words> {
@@ -189,7 +192,7 @@ impl<W: Words> TableCore<W> {
         key: K::Input<'_>,
         hash: u64,
         len: usize,
-    ) -> Option<(NonNull<Record<W>>, NonNull<Version<W>>)> {
+    ) -> Option<NewRecord<W>> {
         let schema = &self.schema;
         let key_len = K::len(&key);
         let offset = schema.inline_offset(key_len);

@@ -32,6 +32,8 @@ use crate::storage::table::TableCore;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+type Names<P> = HashMap<Arc<str>, Arc<TableCore<<P as Protocol>::Words>>>;
+
 /// A lock-free, in-memory, multi-version transactional store.
 ///
 /// `P` is the concurrency-control protocol; the default needs no mention. A store is used from any
@@ -62,7 +64,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Store<P: Protocol = Mvocc> {
     core: Core<P>,
     /// Tables by name: opening one is rare and takes a lock; using one does not.
-    names: Mutex<HashMap<Arc<str>, Arc<TableCore<P::Words>>>>,
+    names: Mutex<Names<P>>,
     retry: RetryPolicy,
 }
 

@@ -62,7 +62,7 @@ impl Bank {
         self.fail(thread << 32 | round)?;
         let key = thread << 32 | round;
         self.store.transact(|tx| tx.insert(&self.visits, key, round).map(|_| ()))?;
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             self.store.transact(|tx| tx.remove(&self.visits, &key).map(|_| ()))?;
         }
         self.audit()

@@ -151,10 +151,10 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     }
 
     #[inline]
-    fn check<K: ?Sized, V: ?Sized>(&self, table: &Table<K, V, P>) -> Result<(), TransactionError>
+    fn check<K, V>(&self, table: &Table<K, V, P>) -> Result<(), TransactionError>
     where
-        K: Key,
-        V: Value,
+        K: Key + ?Sized,
+        V: Value + ?Sized,
     {
         if self.state.get() != State::Open {
             return Err(Error::Ended.into());
