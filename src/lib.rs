@@ -26,11 +26,11 @@
 //!
 //! How it works, and why it is right, is in `docs/ARCHITECTURE.md`.
 
+// In the package's lints it would also forbid tests to fail by panicking.
+#![deny(clippy::unwrap_used)]
+
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("chronolith packs an address and a tag into 64 bits and needs a 64-bit target");
-
-#[doc(hidden)]
-pub mod sync;
 
 mod clock;
 mod commit;
@@ -41,6 +41,7 @@ mod reclaim;
 mod shard;
 mod storage;
 mod store;
+mod sync;
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -60,3 +61,8 @@ pub use error::{Abort, AbortReason, Error, TransactionError};
 pub use storage::payload::{Key, Value};
 pub use storage::{NoWords, Words};
 pub use store::{Attempts, RetryPolicy, Stats, Store, StoreBuilder, Table, Transaction};
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;
