@@ -156,6 +156,8 @@ pub enum Error {
     ReadOnly,
     /// The transaction was already rolled back, or met a conflict, and can only end.
     Ended,
+    /// An operation was called from inside another one of the same transaction.
+    Busy,
     /// Too many transactions are open at once.
     OpenTransactions {
         /// The largest number allowed.
@@ -187,6 +189,9 @@ impl fmt::Display for Error {
             }
             Error::ReadOnly => f.write_str("this transaction is read-only: use transact or begin"),
             Error::Ended => f.write_str("this transaction has already failed and can only end"),
+            Error::Busy => f.write_str(
+                "this transaction is inside another operation: a key or value must not use it",
+            ),
             Error::OpenTransactions { max } => {
                 write!(f, "at most {max} transactions can be open at once: end some first")
             }

@@ -26,7 +26,8 @@ pub const STARVING_AFTER_RETRIES: u32 = 8;
 pub const RIGHT_OF_WAY_MAX_NS: u64 = 10_000_000;
 /// Reads that may be checked again to move a snapshot forward instead of aborting.
 pub const EXTENSION_READS_MAX: usize = 64;
-/// Chain length from which a writer prunes a record whose reclamation ticket another worker holds.
+/// A writer whose version has a multiple of this number below it prunes the record although another
+/// worker holds its reclamation ticket.
 pub const VOLUNTEER_DEPTH: u16 = 8;
 /// Records one commit may prune beyond those it wrote itself.
 pub const RECLAIM_STEPS_PER_COMMIT: usize = 4;

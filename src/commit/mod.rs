@@ -24,18 +24,37 @@ pub(crate) enum Participants {
 
 /// Commits the transaction, or takes everything back and says why not.
 pub(crate) fn commit<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, Participants> {
+    // A key's equality is the user's code and may panic while the transaction is half installed.
+    let unwinding = TakeBack { cx };
+    let outcome = try_commit(unwinding.cx);
+    match outcome {
+        Ok(_) => P::finish(unwinding.cx),
+        Err(_) => P::abort(unwinding.cx),
+    }
+    std::mem::forget(unwinding);
+    outcome
+}
+
+/// Takes back what was prepared, when a panic passes through. No code of the user's runs after the
+/// decision, so it is still open then.
+struct TakeBack<'c, 'a, P: Protocol> {
+    cx: &'c mut Context<'a, P>,
+}
+
+impl<P: Protocol> Drop for TakeBack<'_, '_, P> {
+    fn drop(&mut self) {
+        P::abort(self.cx);
+    }
+}
+
+fn try_commit<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, Participants> {
     cx.worker.access.order_writes();
     let shards = participants(cx);
-    let outcome = if shards.is_power_of_two() {
+    if shards.is_power_of_two() {
         one_phase(cx).map(|()| Participants::One)
     } else {
         two_phase(cx, shards).map(|()| Participants::Several)
-    };
-    match outcome {
-        Ok(_) => P::finish(cx),
-        Err(_) => P::abort(cx),
     }
-    outcome
 }
 
 /// One bit for each shard that the transaction read from or writes to.
@@ -90,8 +109,13 @@ fn until_decided<P: Protocol>(
     Err(Conflict::new(AbortReason::FloorRaised))
 }
 
-fn members(shards: u64) -> impl Iterator<Item = u32> {
-    (0..u64::BITS).filter(move |shard| shards & 1 << shard != 0)
+fn members(mut shards: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let shard = shards.trailing_zeros();
+        // Clears the lowest bit; with none left there is no such shard.
+        shards &= shards.wrapping_sub(1);
+        (shard < u64::BITS).then_some(shard)
+    })
 }
 
 /// The entries of one shard, in a list that is ordered by shard.

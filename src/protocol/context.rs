@@ -12,36 +12,37 @@ use crate::storage::Words;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+use crate::sync::published::Published;
 use crate::sync::{AtomicU64, CachePadded, Tally};
 use crossbeam_epoch::{Collector, Guard, LocalHandle};
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 const TABLE_CHUNK: usize = 256;
 
-type TableChunk<W> = Box<[OnceLock<Arc<TableCore<W>>>]>;
+type TableChunk<W> = Box<[Published<Arc<TableCore<W>>>]>;
 
 /// The tables of a store, by number: append-only, read without a lock.
 #[derive(Debug)]
 pub(crate) struct Tables<W: Words> {
-    chunks: [OnceLock<TableChunk<W>>; TABLE_CHUNK],
+    chunks: [Published<TableChunk<W>>; TABLE_CHUNK],
 }
 
 impl<W: Words> Tables<W> {
     fn new() -> Self {
-        Tables { chunks: [const { OnceLock::new() }; TABLE_CHUNK] }
+        Tables { chunks: std::array::from_fn(|_| Published::new()) }
     }
 
-    fn slot(&self, number: u16) -> &OnceLock<Arc<TableCore<W>>> {
+    fn slot(&self, number: u16) -> &Published<Arc<TableCore<W>>> {
         let chunk = self.chunks[usize::from(number) / TABLE_CHUNK]
-            .get_or_init(|| (0..TABLE_CHUNK).map(|_| OnceLock::new()).collect());
+            .get_or_publish(|| (0..TABLE_CHUNK).map(|_| Published::new()).collect());
         &chunk[usize::from(number) % TABLE_CHUNK]
     }
 
     /// Adds a table under its number, which nobody else uses.
     pub(crate) fn add(&self, table: Arc<TableCore<W>>) {
-        let _ = self.slot(table.number).set(table);
+        self.slot(table.number).get_or_publish(|| table);
     }
 
     /// The table with this number.
@@ -111,12 +112,17 @@ impl<P: Protocol> Drop for Core<P> {
         for cell in self.workers.cells() {
             // SAFETY: `&mut self`: nobody else holds a janitor.
             let janitor = unsafe { cell.janitor.exclusive() };
-            janitor.drain(&mut arena, &self.pool);
+            janitor.drain_limbo(&mut arena, &self.pool);
             // SAFETY: as above.
             let worker = unsafe { &mut *cell.worker.get() };
             for garbage in worker.garbage.drain(..) {
                 garbage.dispose(&mut arena, &self.pool);
             }
+        }
+        for cell in self.workers.cells() {
+            // SAFETY: as above.
+            let janitor = unsafe { cell.janitor.exclusive() };
+            janitor.drain_dying(&mut arena, &self.pool);
         }
     }
 }
@@ -151,8 +157,9 @@ pub(crate) struct Worker<P: Protocol> {
     pub(crate) tickets: Vec<(*mut Record<P::Words>, u64)>,
     /// Unlinked memory on its way to the janitor's limbo.
     pub(crate) garbage: Vec<Garbage<P::Words>>,
-    /// Records with long chains whose ticket another worker holds.
-    pub(crate) crowded: Vec<*mut Record<P::Words>>,
+    /// Records with more than one version below the new one, whose ticket is in some queue already, and
+    /// that number.
+    pub(crate) crowded: Vec<(*mut Record<P::Words>, u16)>,
     pub(crate) snapshot: u64,
     /// The greatest timestamp that this transaction's commit must exceed.
     pub(crate) commit_floor: u64,
@@ -194,34 +201,34 @@ unsafe impl<P: Protocol> Sync for WorkerCell<P> {}
 const WORKER_CHUNK: usize = 64;
 const WORKER_CHUNKS: usize = crate::limits::OPEN_TRANSACTIONS_MAX / WORKER_CHUNK;
 
-type WorkerChunk<P> = Box<[OnceLock<Box<WorkerCell<P>>>]>;
+type WorkerChunk<P> = Box<[Published<WorkerCell<P>>]>;
 
 /// The workers of a store: as many as were ever busy at once.
 #[derive(Debug)]
 pub(crate) struct Workers<P: Protocol> {
-    chunks: [OnceLock<WorkerChunk<P>>; WORKER_CHUNKS],
+    chunks: [Published<WorkerChunk<P>>; WORKER_CHUNKS],
 }
 
 impl<P: Protocol> Workers<P> {
     fn new() -> Self {
-        Workers { chunks: [const { OnceLock::new() }; WORKER_CHUNKS] }
+        Workers { chunks: std::array::from_fn(|_| Published::new()) }
     }
 
-    fn place(&self, id: usize) -> &OnceLock<Box<WorkerCell<P>>> {
+    fn place(&self, id: usize) -> &Published<WorkerCell<P>> {
         let chunk = self.chunks[id / WORKER_CHUNK]
-            .get_or_init(|| (0..WORKER_CHUNK).map(|_| OnceLock::new()).collect());
+            .get_or_publish(|| (0..WORKER_CHUNK).map(|_| Published::new()).collect());
         &chunk[id % WORKER_CHUNK]
     }
 
     /// The worker with this number, if it exists yet.
     pub(crate) fn get(&self, id: usize) -> Option<&WorkerCell<P>> {
-        self.chunks.get(id / WORKER_CHUNK)?.get()?.get(id % WORKER_CHUNK)?.get().map(|cell| &**cell)
+        self.chunks.get(id / WORKER_CHUNK)?.get()?.get(id % WORKER_CHUNK)?.get()
     }
 
     /// Every worker.
     pub(crate) fn cells(&self) -> impl Iterator<Item = &WorkerCell<P>> {
-        let chunks = self.chunks.iter().filter_map(OnceLock::get);
-        chunks.flat_map(|chunk| chunk.iter().filter_map(|cell| cell.get().map(|cell| &**cell)))
+        let chunks = self.chunks.iter().filter_map(Published::get);
+        chunks.flat_map(|chunk| chunk.iter().filter_map(Published::get))
     }
 }
 
@@ -230,33 +237,31 @@ impl<P: Protocol> Core<P> {
     pub(crate) fn add_worker(&self, writes: bool) -> Option<&WorkerCell<P>> {
         let id = self.watermark.register()?;
         let slot = self.watermark.handle(id);
-        let cell = self.workers.place(id).get_or_init(|| {
-            Box::new(WorkerCell {
+        let cell = self.workers.place(id).get_or_publish(|| WorkerCell {
+            slot,
+            tallies: CachePadded::new(Tallies::default()),
+            janitor: Janitor::new(),
+            worker: UnsafeCell::new(Worker {
+                id: id as u64,
                 slot,
-                tallies: CachePadded::new(Tallies::default()),
-                janitor: Janitor::new(),
-                worker: UnsafeCell::new(Worker {
-                    id: id as u64,
-                    slot,
-                    handle: self.collector.register(),
-                    arena: Arena::new(),
-                    access: AccessSet::new(),
-                    local: P::Local::default(),
-                    tickets: Vec::new(),
-                    garbage: Vec::new(),
-                    crowded: Vec::new(),
-                    snapshot: 1,
-                    commit_floor: 0,
-                    commit: 0,
-                    writes: false,
-                    retries: 0,
-                    held: 0,
-                    backoff_ns: crate::limits::BACKOFF_MIN_NS,
-                    random: 0x9e37_79b9_7f4a_7c15 ^ (id as u64 + 1),
-                    runs: 0,
-                    hashes: Vec::new(),
-                }),
-            })
+                handle: self.collector.register(),
+                arena: Arena::new(),
+                access: AccessSet::new(),
+                local: P::Local::default(),
+                tickets: Vec::new(),
+                garbage: Vec::new(),
+                crowded: Vec::new(),
+                snapshot: 1,
+                commit_floor: 0,
+                commit: 0,
+                writes: false,
+                retries: 0,
+                held: 0,
+                backoff_ns: crate::limits::BACKOFF_MIN_NS,
+                random: 0x9e37_79b9_7f4a_7c15 ^ (id as u64 + 1),
+                runs: 0,
+                hashes: Vec::new(),
+            }),
         });
         // Another thread that looks for a free worker may take the new one first; then look again.
         if cell.slot.take(1, writes) { Some(cell) } else { self.add_worker(writes) }

@@ -5,7 +5,6 @@ use super::context::Context;
 use super::janitor::Garbage;
 use super::{Conflict, Place, Protocol, Step};
 use crate::error::AbortReason;
-use crate::limits::VOLUNTEER_DEPTH;
 use crate::storage::hash_index::Inserted;
 use crate::storage::record::{Head, Record};
 use crate::storage::version::Version;
@@ -56,7 +55,7 @@ pub(crate) fn install_on<P: Protocol>(
     version.set_older(base);
     let below = NonNull::new(base)
         // SAFETY: the newest committed version stays while this step is pinned.
-        .map_or(0, |base| unsafe { base.as_ref() }.depth().saturating_add(1));
+        .map_or(0, |base| unsafe { base.as_ref() }.depth().wrapping_add(1));
     version.set_depth(below);
     // Whoever creates something to unlink takes the ticket, unless it is taken.
     let creates_garbage = !base.is_null() || version.is_tombstone();
@@ -113,9 +112,8 @@ pub(crate) fn hand_over<P: Protocol>(cx: &mut Context<'_, P>) {
         let depth = unsafe { &*write.version }.depth();
         if write.ticket {
             worker.tickets.push((write.record, worker.commit));
-        } else if depth >= VOLUNTEER_DEPTH && depth.is_multiple_of(VOLUNTEER_DEPTH) {
-            worker.crowded.push(write.record);
+        } else if depth > 1 {
+            worker.crowded.push((write.record, depth));
         }
-        cx.tallies.chain_length_max.raise(u64::from(depth) + 1);
     }
 }

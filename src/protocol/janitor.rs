@@ -12,7 +12,7 @@
 
 use super::Protocol;
 use super::context::{Core, Tallies, Worker, WorkerCell};
-use crate::limits::{RECLAIM_BATCH, RECLAIM_STEPS_PER_COMMIT};
+use crate::limits::{RECLAIM_BATCH, RECLAIM_STEPS_PER_COMMIT, VOLUNTEER_DEPTH};
 use crate::reclaim::arena::{Arena, ChunkPool};
 use crate::reclaim::limbo::Limbo;
 use crate::reclaim::watermark::Live;
@@ -177,11 +177,16 @@ impl<W: Words> Janitor<W> {
 }
 
 impl<W: Words> Chores<W> {
-    /// Frees everything that waits. Records in the queues are in their tables as well.
-    pub(crate) fn drain(&mut self, arena: &mut Arena, pool: &ChunkPool) {
+    /// Frees what waits in limbo: the first half of dropping a store.
+    pub(crate) fn drain_limbo(&mut self, arena: &mut Arena, pool: &ChunkPool) {
         self.limbo.drain(|garbage| {
             garbage.dispose(arena, pool);
         });
+    }
+
+    /// Frees what is dying: the second half, because versions in any limbo may lie inside dying
+    /// records. Records in the queues are in their tables as well.
+    pub(crate) fn drain_dying(&mut self, arena: &mut Arena, pool: &ChunkPool) {
         for dying in self.dying.drain(..) {
             match dying {
                 // Still in the index, which frees it.
@@ -247,6 +252,12 @@ impl<P: Protocol> Hands<'_, P> {
         self.core.watermark.scan(|| self.core.clock.snapshot(), live);
     }
 
+    fn measure(&self, left: &Left<P::Words>) {
+        if let Left::Versions { length, .. } = left {
+            self.tallies.chain_length_max.raise(*length);
+        }
+    }
+
     /// Prunes one record whose ticket we hold.
     fn tend(&mut self, chores: &mut Chores<P::Words>, record: *mut Record<P::Words>) -> Next {
         step::at(Step::ReclaimPrune);
@@ -265,7 +276,9 @@ impl<P: Protocol> Hands<'_, P> {
             guard: self.guard,
         };
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
-        let next = match unsafe { prune::prune(target, &chores.live, &mut sink) } {
+        let left = unsafe { prune::prune(target, &chores.live, &mut sink) };
+        self.measure(&left);
+        let next = match left {
             Left::TooNew => Next::Later,
             Left::Versions { kept: 1.., blocker, .. } => Next::Parked(blocker),
             // SAFETY: `newest` is the newest committed version, which stays while we hold the
@@ -303,7 +316,7 @@ impl<P: Protocol> Hands<'_, P> {
             self.tallies.versions_unlinked.add(1);
             chores.limbo.push(Garbage::Version(table, tombstone), self.guard);
         }
-        let dying = self.remove(table, record);
+        let dying = self.remove(table, record, chores);
         chores.dying.push_back(dying);
         Next::Done
     }
@@ -312,6 +325,7 @@ impl<P: Protocol> Hands<'_, P> {
         &self,
         table: *const TableCore<P::Words>,
         record: *mut Record<P::Words>,
+        chores: &mut Chores<P::Words>,
     ) -> Dying<P::Words> {
         step::at(Step::ReclaimRemove);
         // SAFETY: tables live as long as the store; a dead record belongs to whoever buried it.
@@ -319,6 +333,11 @@ impl<P: Protocol> Hands<'_, P> {
         let hash = core_table.hash_of(record, &self.core.hasher);
         let index = &core_table.shards[self.core.ring.shard_of(hash)];
         let removed = index.remove(record, hash);
+        if !removed {
+            // The index is growing. If nobody inserts any more, nobody else finishes that.
+            let now = self.core.clock.snapshot();
+            index.assist(&mut |old| chores.dying.push_back(Dying::Array(index, old, now)));
+        }
         Dying::Record(table, record, removed.then(|| self.core.clock.snapshot()))
     }
 
@@ -331,10 +350,15 @@ impl<P: Protocol> Hands<'_, P> {
             let oldest = chores.live.oldest_writer();
             match dying {
                 Dying::Record(table, record, None) => {
-                    let dying = self.remove(table, record);
+                    let dying = self.remove(table, record, chores);
                     chores.dying.push_back(dying);
                 }
-                Dying::Record(table, record, Some(removed)) if removed < oldest => {
+                // An aborted version inside the record's block may have entered another worker's
+                // limbo after the record was buried; whoever put it there has ended by now.
+                Dying::Record(table, record, Some(removed))
+                    // SAFETY: a dying record is freed here only.
+                    if removed < oldest && !unsafe { (*record).inline_retired() } =>
+                {
                     let record = NonNull::new(record).expect("a record");
                     self.tallies.records_freed.add(1);
                     chores.limbo.push(Garbage::Record(table, record), self.guard);
@@ -421,8 +445,12 @@ impl<P: Protocol> Core<P> {
         let mut hands =
             Hands { core: self, arena: &mut worker.arena, tallies: &cell.tallies, guard };
         hands.work(chores, steps);
-        for record in worker.crowded.drain(..) {
-            hands.volunteer(chores, record);
+        for (record, depth) in worker.crowded.drain(..) {
+            // Beside an old snapshot the ticket may be parked for as long as that stays open. Without
+            // one, whoever holds it will come by soon, unless the chain shows that nobody does.
+            if chores.live.has_old() || depth.is_multiple_of(VOLUNTEER_DEPTH) {
+                hands.volunteer(chores, record);
+            }
         }
         worker.runs += 1;
         if worker.runs.is_multiple_of(VISIT_PERIOD) {
@@ -479,7 +507,8 @@ impl<P: Protocol> Hands<'_, P> {
             guard: self.guard,
         };
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
-        let _ = unsafe { prune::prune(target, &chores.live, &mut sink) };
+        let left = unsafe { prune::prune(target, &chores.live, &mut sink) };
+        self.measure(&left);
         target.end_prune();
     }
 }

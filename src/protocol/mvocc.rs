@@ -46,7 +46,7 @@ use super::{Conflict, Isolation, Place, Progress, Protocol, Step};
 use crate::error::AbortReason;
 use crate::limits::{EXTENSION_READS_MAX, UNDECIDED_SPINS_MAX};
 use crate::storage::decision::{Decision, Refusal};
-use crate::storage::hash_index::{HashIndex, Witness};
+use crate::storage::hash_index::{HashIndex, Lookup, Witness};
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::{Stamp, Top, Version, top, visible_at};
@@ -94,13 +94,13 @@ impl Protocol for Mvocc {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn read(
         cx: &mut Cx<'_>,
         record: &Record<NoWords>,
         shard: u32,
     ) -> Step<Self, *mut Version<NoWords>> {
-        let (version, _) = visible(cx, record);
+        let (version, _) = visible(cx, record)?;
         if cx.worker.writes {
             cx.worker.access.reads.push(ReadEntry { record, version, shard });
         }
@@ -109,7 +109,7 @@ impl Protocol for Mvocc {
 
     #[inline]
     fn read_base(cx: &mut Cx<'_>, record: &Record<NoWords>) -> Step<Self, *mut Version<NoWords>> {
-        let (version, newest) = visible(cx, record);
+        let (version, newest) = visible(cx, record)?;
         if !newest {
             // Somebody has committed a newer version: this write could only fail at commit.
             return Err(Conflict::at(AbortReason::WriteConflict, record));
@@ -222,17 +222,25 @@ impl Protocol for Mvocc {
 /// The version that the transaction's snapshot sees (null: none), and whether it is the newest
 /// committed one. Moves the snapshot forward if that shows the newest version and changes nothing
 /// that was read so far (timestamp extension: Riegel, Felber, Fetzer, DISC 2006).
-#[inline]
-fn visible(cx: &mut Cx<'_>, record: &Record<NoWords>) -> (*mut Version<NoWords>, bool) {
+#[inline(always)]
+fn visible(
+    cx: &mut Cx<'_>,
+    record: &Record<NoWords>,
+) -> Step<Mvocc, (*mut Version<NoWords>, bool)> {
     step::at(Point::ReadWalk);
     let (version, newest) = visible_now(cx, record);
     if newest || !cx.worker.writes || !extend(cx) {
-        return (version, newest);
+        return Ok((version, newest));
     }
-    visible_now(cx, record)
+    // The snapshot that kept the record from being freed has moved. If the record is out of use,
+    // its key may have another one.
+    if record.head().is_dead() {
+        return Err(Conflict::new(AbortReason::ReadValidation));
+    }
+    Ok(visible_now(cx, record))
 }
 
-#[inline]
+#[inline(always)]
 fn visible_now(cx: &Cx<'_>, record: &Record<NoWords>) -> (*mut Version<NoWords>, bool) {
     let mut newest = true;
     let head = record.head().version();
@@ -261,13 +269,21 @@ fn extend(cx: &mut Cx<'_>) -> bool {
     unchanged
 }
 
-/// Whether a write can go on after the snapshot has moved to `at`. The snapshot is also what keeps the
-/// record alive: one that is out of use by now may be freed once it has moved.
+/// Whether a write can go on after the snapshot has moved to `at`. The snapshot is also what keeps
+/// the record alive: one that is out of use by now may be freed once it has moved.
 fn still_writable(write: &WriteEntry<NoWords>, at: u64) -> bool {
     // SAFETY: the record of an open transaction's write is alive; this step is pinned.
     let record = unsafe { &*write.record };
     match write.kind {
-        WriteKind::Insert => true,
+        // The key had no record; if it has one now, the closure knows better than its new snapshot.
+        WriteKind::Insert => {
+            // SAFETY: tables live as long as the store.
+            let table = unsafe { &*write.table };
+            let same =
+                |other: &Record<NoWords>| table.same_key(other, record) && !other.head().is_dead();
+            let found = table.shards[write.shard as usize].find(write.hash, same);
+            matches!(found, Lookup::Absent(_))
+        }
         WriteKind::Blind => !record.head().is_dead(),
         // SAFETY: as above.
         WriteKind::Based => unsafe { still_newest(record, write.base, at, std::ptr::null()) },
@@ -290,8 +306,8 @@ fn validate_at(
         }
     }
     for absent in &cx.worker.access.absents[absents] {
-        let is_own = |record: &Record<NoWords>| is_written_by(record, own);
-        if !HashIndex::still_absent(&absent.witness, is_own) {
+        let is_own = |record: &Record<NoWords>| is_inserted_by(record, own);
+        if !HashIndex::still_absent(&absent.witness, absent.hash, is_own) {
             let at = Some(Place::Key(absent.table, absent.hash));
             return Err(Conflict { reason: AbortReason::ReadValidation, at });
         }
@@ -343,11 +359,14 @@ pub(super) unsafe fn still_newest(
     std::ptr::eq(current, version)
 }
 
-/// Whether the head of a record was written by the transaction with this decision word.
-fn is_written_by(record: &Record<NoWords>, own: *const Decision) -> bool {
-    NonNull::new(record.head().version())
+/// Whether the key of a record was absent until the transaction with this decision word wrote it: its
+/// undecided version is the first one. A version on top of another's is no proof of absence.
+fn is_inserted_by(record: &Record<NoWords>, own: *const Decision) -> bool {
+    NonNull::new(record.head().version()).is_some_and(|version| {
         // SAFETY: the caller's step is pinned.
-        .is_some_and(|version| unsafe { version.as_ref() }.stamp() == Stamp::By(own))
+        let version = unsafe { version.as_ref() };
+        version.stamp() == Stamp::By(own) && version.older().is_null()
+    })
 }
 
 /// Installs an undecided version at the head of its chain.

@@ -17,7 +17,7 @@ use std::ptr::{self, NonNull};
 pub(crate) const BLOCK_ALIGN: usize = 16;
 const CACHE_LINE: usize = 64;
 const BLOCK_MAX: usize = 4096;
-const HUGE_PAGE: usize = 2 << 20;
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
 const CHUNK_MIN: usize = 64 << 10;
 const MAGAZINE_LEN: u32 = 256;
 const CLASSES: usize = 40;

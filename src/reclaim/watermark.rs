@@ -28,8 +28,8 @@
 
 use crate::limits::OPEN_TRANSACTIONS_MAX;
 use crate::sync::fault::{self, Fault};
+use crate::sync::published::Published;
 use crate::sync::{AtomicU64, AtomicUsize, CachePadded, Ordering, model_fence, spin_loop};
-use std::sync::OnceLock;
 
 const CHUNK_LEN: usize = if cfg!(loom) { 1 } else { 64 };
 const CHUNKS: usize = if cfg!(loom) { 1 } else { OPEN_TRANSACTIONS_MAX / CHUNK_LEN };
@@ -51,7 +51,7 @@ type Chunk = Box<[CachePadded<AtomicU64>]>;
 /// The slots of one store.
 #[derive(Debug)]
 pub(crate) struct Watermark {
-    chunks: [OnceLock<Chunk>; CHUNKS],
+    chunks: [Published<Chunk>; CHUNKS],
     len: AtomicUsize,
 }
 
@@ -75,6 +75,11 @@ impl Live {
     /// No snapshot below this is open or will be.
     pub(crate) fn watermark(&self) -> u64 {
         self.snapshots.first().map_or(self.now, |&oldest| oldest.min(self.now))
+    }
+
+    /// Whether a snapshot is open that was open at the scan before this one.
+    pub(crate) fn has_old(&self) -> bool {
+        self.watermark() < self.previous_now
     }
 
     /// Every transaction that can hold pointers to records began at or after this.
@@ -106,7 +111,7 @@ impl Live {
 
 impl Watermark {
     pub(crate) fn new() -> Self {
-        Watermark { chunks: [const { OnceLock::new() }; CHUNKS], len: AtomicUsize::new(0) }
+        Watermark { chunks: std::array::from_fn(|_| Published::new()), len: AtomicUsize::new(0) }
     }
 
     /// How many slots exist.
@@ -144,7 +149,7 @@ impl Watermark {
     }
 
     fn slot(&self, id: usize) -> &AtomicU64 {
-        let chunk = self.chunks[id / CHUNK_LEN].get_or_init(|| {
+        let chunk = self.chunks[id / CHUNK_LEN].get_or_publish(|| {
             (0..CHUNK_LEN).map(|_| CachePadded::new(AtomicU64::new(FREE))).collect()
         });
         &chunk[id % CHUNK_LEN]

@@ -21,7 +21,7 @@ const CELL_SHIFT: u32 = 32;
 /// Which shard each cell of the circle belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ring {
-    cells: Box<[u8]>,
+    cells: Box<[u8; CELLS]>,
     shards: usize,
 }
 
@@ -45,14 +45,12 @@ impl Ring {
             })
             .collect();
         points.sort_unstable();
-        let cells = (0..CELLS as u64)
-            .map(|cell| {
-                let middle = cell << (64 - CELL_BITS) | 1 << (63 - CELL_BITS);
-                let next = points.partition_point(|&(point, _)| point < middle);
-                // The first point follows the last on a circle.
-                points.get(next).or(points.first()).map_or(0, |&(_, shard)| shard)
-            })
-            .collect();
+        let cells = Box::new(std::array::from_fn(|cell| {
+            let middle = (cell as u64) << (64 - CELL_BITS) | 1 << (63 - CELL_BITS);
+            let next = points.partition_point(|&(point, _)| point < middle);
+            // The first point follows the last on a circle.
+            points.get(next).or(points.first()).map_or(0, |&(_, shard)| shard)
+        }));
         Ring { cells, shards: members.len() }
     }
 
@@ -65,9 +63,6 @@ impl Ring {
     /// The shard of a key with this hash.
     #[inline]
     pub(crate) fn shard_of(&self, hash: u64) -> usize {
-        if self.shards == 1 {
-            return 0;
-        }
         usize::from(self.cells[(hash >> CELL_SHIFT) as usize & (CELLS - 1)])
     }
 
@@ -104,7 +99,7 @@ mod tests {
             let before = Ring::of(&members);
             let after = Ring::new(usize::from(shards) + 1);
             let mut moved = 0;
-            for (old, new) in before.cells.iter().zip(&after.cells) {
+            for (old, new) in before.cells.iter().zip(after.cells.iter()) {
                 if old != new {
                     assert_eq!(*new, shards, "a cell moved between two shards that were there");
                     moved += 1;
@@ -120,7 +115,7 @@ mod tests {
     fn a_leaving_shard_moves_only_its_own_keys() {
         let before = Ring::new(5);
         let after = Ring::of(&[0, 1, 3, 4]);
-        for (old, new) in before.cells.iter().zip(&after.cells) {
+        for (old, new) in before.cells.iter().zip(after.cells.iter()) {
             assert!(old == new || *old == 2, "a key of shard {old} moved though shard 2 left");
             assert_ne!(*new, 2);
         }

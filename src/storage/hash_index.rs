@@ -30,8 +30,11 @@
 
 use super::Words;
 use super::record::Record;
+use crate::reclaim::arena::{HUGE_PAGE, advise_huge_pages};
 use crate::sync::step::{self, Step};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fault};
+use std::alloc::{Layout, alloc, dealloc};
+use std::ptr::NonNull;
 
 #[cfg(not(loom))]
 const BUCKET_SLOTS: usize = 8;
@@ -52,6 +55,9 @@ const DELETED: u64 = 2;
 const ADDRESS: u64 = 0x0000_ffff_ffff_fff0;
 const TAG: u64 = 0xffff << 48;
 
+/// The position of a witness in an array without an empty slot.
+const FULL: usize = usize::MAX;
+
 /// Which hash bits do what: the low half places the bucket, bits 32 to 43 the shard, the next four
 /// decide which inserts are counted, the top sixteen are kept in the slot.
 const SAMPLE_SHIFT: u32 = 44;
@@ -64,7 +70,7 @@ struct Bucket {
 
 /// An array of buckets, and what its growth needs.
 pub(crate) struct Array<W: Words> {
-    buckets: Box<[Bucket]>,
+    buckets: Buckets,
     mask: usize,
     /// Slots that are not empty, and slots deleted: sampled counts.
     used: AtomicUsize,
@@ -86,7 +92,7 @@ impl<W: Words> Array<W> {
         debug_assert!(buckets.is_power_of_two());
         let chunks = buckets.div_ceil(CHUNK_BUCKETS);
         Some(Box::new(Array {
-            buckets: zeroed_buckets(buckets)?,
+            buckets: Buckets::allocate(buckets)?,
             mask: buckets - 1,
             used: AtomicUsize::new(0),
             deleted: AtomicUsize::new(0),
@@ -116,27 +122,55 @@ impl<W: Words> Array<W> {
     }
 }
 
-#[cfg(not(loom))]
-fn zeroed_buckets(len: usize) -> Option<Box<[Bucket]>> {
-    let layout = std::alloc::Layout::array::<Bucket>(len).ok()?;
-    // SAFETY: the layout is not empty.
-    let base = unsafe { std::alloc::alloc_zeroed(layout) };
-    if base.is_null() {
-        return None;
-    }
-    crate::reclaim::arena::advise_huge_pages(base, layout.size());
-    let buckets = std::ptr::slice_from_raw_parts_mut(base.cast::<Bucket>(), len);
-    // SAFETY: allocated with the layout of this slice; all zeroes is an array of empty slots.
-    Some(unsafe { Box::from_raw(buckets) })
+/// The memory of an array. Huge pages have to be asked for before the memory is touched, and aligned:
+/// lookups go to random lines, and with small pages each costs a page walk as well.
+struct Buckets {
+    base: NonNull<Bucket>,
+    len: usize,
 }
 
-#[cfg(loom)]
-fn zeroed_buckets(len: usize) -> Option<Box<[Bucket]>> {
-    Some(
-        (0..len)
-            .map(|_| Bucket { slots: std::array::from_fn(|_| AtomicU64::new(EMPTY)) })
-            .collect(),
-    )
+// SAFETY: an owned slice of atomics.
+unsafe impl Send for Buckets {}
+// SAFETY: as above.
+unsafe impl Sync for Buckets {}
+
+impl Buckets {
+    fn layout(len: usize) -> Option<Layout> {
+        let layout = Layout::array::<Bucket>(len).ok()?;
+        let huge = layout.size() >= HUGE_PAGE;
+        if huge { layout.align_to(HUGE_PAGE).ok() } else { Some(layout) }
+    }
+
+    fn allocate(len: usize) -> Option<Self> {
+        let layout = Self::layout(len)?;
+        // SAFETY: an array has at least one bucket.
+        let base: NonNull<Bucket> = NonNull::new(unsafe { alloc(layout) })?.cast();
+        advise_huge_pages(base.as_ptr().cast(), layout.size());
+        for bucket in 0..len {
+            let empty = Bucket { slots: std::array::from_fn(|_| AtomicU64::new(EMPTY)) };
+            // SAFETY: within the allocation, and not shared yet.
+            unsafe { base.add(bucket).write(empty) };
+        }
+        Some(Buckets { base, len })
+    }
+}
+
+impl std::ops::Deref for Buckets {
+    type Target = [Bucket];
+
+    #[inline]
+    fn deref(&self) -> &[Bucket] {
+        // SAFETY: `len` buckets were written here, and live as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Buckets {
+    fn drop(&mut self) {
+        let layout = Self::layout(self.len).expect("valid when it was allocated");
+        // SAFETY: allocated with this layout; a bucket has nothing to drop.
+        unsafe { dealloc(self.base.as_ptr().cast(), layout) };
+    }
 }
 
 /// Asks for a cache line that will be read soon.
@@ -249,6 +283,10 @@ impl<W: Words> HashIndex<W> {
             match Self::probe(array, hash, &matches) {
                 Probe::Match(record) => return Lookup::Found(record),
                 Probe::Empty(position) => return Lookup::Absent(Witness { array, position }),
+                // Acquire: pairs with the exchange in `begin_growth`.
+                Probe::Full if array.next.load(Ordering::Acquire).is_null() => {
+                    return Lookup::Absent(Witness { array, position: FULL });
+                }
                 Probe::Moved | Probe::Full => array = Self::next(array),
             }
         }
@@ -288,24 +326,43 @@ impl<W: Words> HashIndex<W> {
         unsafe { &*next }
     }
 
-    /// Whether the slot that proved a key absent still does. Slots that `own` claims (records that
-    /// the asking transaction inserted) are passed by.
-    pub(crate) fn still_absent(witness: &Witness<W>, own: impl Fn(&Record<W>) -> bool) -> bool {
+    /// Whether the key of `hash` is still absent: nothing that could be its record has been
+    /// inserted since the witness was found. Records that `own` claims (which the asking
+    /// transaction inserted) are passed by, and so is whatever has another tag.
+    pub(crate) fn still_absent(
+        witness: &Witness<W>,
+        hash: u64,
+        own: impl Fn(&Record<W>) -> bool,
+    ) -> bool {
         // SAFETY: the array is freed only after the transaction that holds the witness has ended.
-        let array = unsafe { &*witness.array };
-        for position in (witness.position..).take(array.capacity()) {
+        let mut array = unsafe { &*witness.array };
+        if witness.position == FULL {
+            // SeqCst: pairs with `begin_growth`, without which nothing can be inserted here.
+            return array.next.load(Ordering::SeqCst).is_null();
+        }
+        let mut position = witness.position;
+        let mut last = position + array.capacity();
+        while position < last {
             // SeqCst: the validating read; see `probe`.
             let word = array.slot(position).load(Ordering::SeqCst);
             if word == EMPTY {
                 return true;
             }
-            if word & (FROZEN | DELETED) != 0 {
-                return false;
+            if word == EMPTY | FROZEN {
+                // The array has grown: the key would be inserted in the next one.
+                array = Self::next(array);
+                position = (hash as u32 as usize & array.mask) * BUCKET_SLOTS;
+                last = position + array.capacity();
+                continue;
             }
-            // SAFETY: as in `probe`.
-            if !own(unsafe { &*((word & ADDRESS) as usize as *const Record<W>) }) {
-                return false;
+            if (word ^ hash) & TAG == 0 {
+                let record = (word & ADDRESS) as usize as *const Record<W>;
+                // SAFETY: as in `probe`, for a slot that is not deleted.
+                if word & DELETED != 0 || !own(unsafe { &*record }) {
+                    return false;
+                }
             }
+            position += 1;
         }
         false
     }
@@ -388,6 +445,10 @@ impl<W: Words> HashIndex<W> {
 
     /// Publishes a next array for `array`, unless it has one. False if there is no memory.
     fn begin_growth(&self, array: &Array<W>) -> bool {
+        // Relaxed: a first look that spares the allocation.
+        if !array.next.load(Ordering::Relaxed).is_null() {
+            return true;
+        }
         // Relaxed: hints.
         let (used, deleted) =
             (array.used.load(Ordering::Relaxed), array.deleted.load(Ordering::Relaxed));
@@ -399,10 +460,11 @@ impl<W: Words> HashIndex<W> {
         // SeqCst: before anybody copies; `remove` checks it before it deletes.
         self.unsettled.fetch_add(1, Ordering::SeqCst);
         let next = Box::into_raw(next);
-        // Release: pairs with the Acquire loads of `next`.
+        // SeqCst: pairs with the Acquire loads of `next`, and with the proof of absence by a full
+        // array.
         let won = array
             .next
-            .compare_exchange(std::ptr::null_mut(), next, Ordering::Release, Ordering::Relaxed)
+            .compare_exchange(std::ptr::null_mut(), next, Ordering::SeqCst, Ordering::Relaxed)
             .is_ok();
         if !won {
             self.settle();
@@ -411,6 +473,15 @@ impl<W: Words> HashIndex<W> {
         }
         step::at(Step::GrowPublished);
         true
+    }
+
+    /// Copies a chunk, if the index is growing: inserts do, and so must whoever waits for the end.
+    pub(crate) fn assist(&self, retire: &mut impl FnMut(Box<Array<W>>)) {
+        let array = self.current();
+        // Acquire: pairs with the exchange in `begin_growth`.
+        if !array.next.load(Ordering::Acquire).is_null() {
+            self.copy_chunk(array, retire);
+        }
     }
 
     /// Copies every chunk that is not copied yet, whoever claimed it.
@@ -524,12 +595,14 @@ impl<W: Words> HashIndex<W> {
 
     /// Takes a record out of the index; false if that is not possible now.
     pub(crate) fn remove(&self, record: *mut Record<W>, hash: u64) -> bool {
-        // SeqCst: pairs with the increment in `begin_growth`. A growth that begins after this load
-        // finds the slot deleted, or freezes it first and makes the exchange below fail.
+        // The array first: if it is replaced after this load it cannot be freed before this step
+        // ends, so its growth is seen as unsettled below, or begins later and finds the slot
+        // deleted (or freezes it first and makes the exchange below fail).
+        let array = self.current();
+        // SeqCst: pairs with the increment in `begin_growth`.
         if self.unsettled.load(Ordering::SeqCst) != 0 {
             return false;
         }
-        let array = self.current();
         let first = (hash as u32 as usize & array.mask) * BUCKET_SLOTS;
         for position in (first..).take(array.capacity()) {
             let slot = array.slot(position);
@@ -539,7 +612,12 @@ impl<W: Words> HashIndex<W> {
                 // SeqCst: stands in one order with freezing.
                 let removed = word & FROZEN == 0
                     && slot
-                        .compare_exchange(word, DELETED, Ordering::SeqCst, Ordering::Relaxed)
+                        .compare_exchange(
+                            word,
+                            DELETED | word & TAG,
+                            Ordering::SeqCst,
+                            Ordering::Relaxed,
+                        )
                         .is_ok();
                 let sample = array.sample();
                 if removed && (hash >> SAMPLE_SHIFT) & (sample - 1) == 0 {
@@ -564,7 +642,7 @@ impl<W: Words> HashIndex<W> {
     /// Visits every record. The caller has the index to itself.
     pub(crate) fn drain(&mut self, mut visit: impl FnMut(*mut Record<W>)) {
         self.finish_copy(&mut drop);
-        for bucket in &self.current().buckets {
+        for bucket in self.current().buckets.iter() {
             for slot in &bucket.slots {
                 // Relaxed: `&mut self` means that every other access happened before.
                 let word = slot.load(Ordering::Relaxed);

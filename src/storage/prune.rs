@@ -39,6 +39,8 @@ pub(crate) enum Left<W: Words> {
         kept: u16,
         /// One of the snapshots that they stay for.
         blocker: u64,
+        /// How many committed versions the chain had from the newest one on.
+        length: u64,
     },
 }
 
@@ -95,12 +97,14 @@ pub(crate) unsafe fn prune<W: Words>(
     // overwritten.
     let (mut last, mut last_begin) = (newest, newest_begin);
     let (mut overwritten, mut kept, mut blocker) = (newest_begin, 0, u64::MAX);
+    let mut length = 1;
     // SAFETY: as above.
     let mut next = unsafe { newest.as_ref() }.older();
     while let Some(version) = NonNull::new(next) {
         // SAFETY: as above.
         let current = unsafe { version.as_ref() };
         next = current.older();
+        length += 1;
         let begin = committed_begin(current).expect("a version below a committed one is committed");
         if let Some(snapshot) = live.seen_by(begin, overwritten) {
             // SAFETY: as above; everything between the two is dead.
@@ -114,7 +118,7 @@ pub(crate) unsafe fn prune<W: Words>(
     unsafe { unlink(last, std::ptr::null_mut(), live.watermark() > last_begin, sink) };
     // SAFETY: as above.
     unsafe { newest.as_ref() }.set_depth(kept);
-    Left::Versions { newest: newest.as_ptr(), kept, blocker }
+    Left::Versions { newest: newest.as_ptr(), kept, blocker, length }
 }
 
 /// Links `from` to `to` and disposes of the versions between: in this order, because a grace period

@@ -120,7 +120,7 @@ impl<W: Words> Version<W> {
 ///
 /// `head` was loaded from a record's head after `snapshot` was drawn; the calling operation has
 /// been pinned since before that load, and `snapshot` is published in the watermark.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn visible_at<W: Words>(
     head: *mut Version<W>,
     snapshot: u64,

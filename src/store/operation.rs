@@ -37,8 +37,47 @@ pub(super) enum Place<W: Words> {
     Absent(Witness<W>),
 }
 
-/// Finds a key: among this transaction's writes, then in the index.
+/// What an update is based on.
+pub(super) struct Base<W: Words> {
+    /// The key's record, unless the version is the transaction's own.
+    pub(super) record: Option<*mut Record<W>>,
+    pub(super) version: *mut Version<W>,
+}
+
+/// Whether a record of `table` is the one of `key`.
 #[inline]
+fn is_key<K, V, Q, P>(table: &Table<K, V, P>, key: &Q, record: *const Record<P::Words>) -> bool
+where
+    K: Key + Borrow<Q> + ?Sized,
+    V: Value + ?Sized,
+    Q: Eq + ?Sized,
+    P: Protocol,
+{
+    let (at, len) = table.core().schema.key_at(record);
+    // SAFETY: the record belongs to this table, whose keys are `K`s, and the calling step is
+    // pinned.
+    unsafe { K::view(at, len) }.borrow() == key
+}
+
+/// Finds a key among this transaction's writes.
+#[inline]
+pub(super) fn find_own<K, V, Q, P>(
+    cx: &Context<'_, P>,
+    table: &Table<K, V, P>,
+    key: &Q,
+    hash: u64,
+) -> Option<usize>
+where
+    K: Key + Borrow<Q> + ?Sized,
+    V: Value + ?Sized,
+    Q: Eq + ?Sized,
+    P: Protocol,
+{
+    cx.worker.access.find_write(table.core(), hash, |write| is_key(table, key, write.record))
+}
+
+/// Finds a key: among this transaction's writes, then in the index.
+#[inline(always)]
 pub(super) fn locate<K, V, Q, P>(
     cx: &Context<'_, P>,
     table: &Table<K, V, P>,
@@ -51,24 +90,18 @@ where
     Q: Eq + ?Sized,
     P: Protocol,
 {
-    let core = table.core();
-    let is_key = |record: *const Record<P::Words>| {
-        let (at, len) = core.schema.key_at(record);
-        // SAFETY: the record belongs to this table, whose keys are `K`s, and this step is pinned.
-        unsafe { K::view(at, len) }.borrow() == key
-    };
-    if let Some(index) = cx.worker.access.find_write(core, hash, |write| is_key(write.record)) {
+    if let Some(index) = find_own(cx, table, key, hash) {
         return Place::Own(index);
     }
-    let index = &core.shards[cx.core.ring.shard_of(hash)];
-    match index.find(hash, |record| is_key(record) && !record.head().is_dead()) {
+    let index = &table.core().shards[cx.core.ring.shard_of(hash)];
+    match index.find(hash, |record| is_key(table, key, record) && !record.head().is_dead()) {
         Lookup::Found(record) => Place::Record(record),
         Lookup::Absent(witness) => Place::Absent(witness),
     }
 }
 
 /// The version of a key that the transaction sees (null: none), recorded as read.
-#[inline]
+#[inline(always)]
 pub(super) fn read<K, V, Q, P>(
     cx: &mut Context<'_, P>,
     table: &Table<K, V, P>,
@@ -253,25 +286,22 @@ pub(super) fn dispose<P: Protocol>(cx: &mut Context<'_, P>, committed: bool) {
         let table = unsafe { &*table };
         cx.free_private_version(table, NonNull::new(version).expect("a replaced version"));
     }
-    if !committed {
-        for index in 0..cx.worker.access.writes.len() {
-            dispose_write(cx, index);
+    // Each entry is taken out before it is freed: a value's `Drop` may panic.
+    while let Some(write) = cx.worker.access.writes.pop() {
+        if !committed && write.state == WriteState::Private {
+            dispose_write(cx, &write);
         }
     }
     cx.worker.access.clear();
 }
 
-fn dispose_write<P: Protocol>(cx: &mut Context<'_, P>, index: usize) {
-    let write = &cx.worker.access.writes[index];
-    if write.state != WriteState::Private {
-        return;
-    }
+fn dispose_write<P: Protocol>(cx: &mut Context<'_, P>, write: &WriteEntry<P::Words>) {
     // SAFETY: tables live as long as the store.
-    let (table, record, kind) = (unsafe { &*write.table }, write.record, write.kind);
+    let table = unsafe { &*write.table };
     let version = NonNull::new(write.version).expect("a private write has its version");
     cx.free_private_version(table, version);
-    if kind == WriteKind::Insert {
-        let record = NonNull::new(record).expect("a record");
+    if write.kind == WriteKind::Insert {
+        let record = NonNull::new(write.record).expect("a record");
         cx.tallies.records_freed.add(1);
         // SAFETY: the record never was in the index, and its versions are freed.
         unsafe { table.free_record(&mut cx.worker.arena, &cx.core.pool, record) };

@@ -1,7 +1,7 @@
 //! Run, commit, and try again.
 
 use super::{Store, Transaction};
-use crate::error::{Abort, AbortReason, TransactionError};
+use crate::error::{Abort, AbortReason, Error, TransactionError};
 use crate::limits::{
     BACKOFF_MAX_NS, BACKOFF_MIN_NS, RETRIES_MAX_DEFAULT, RIGHT_OF_WAY_MAX_NS,
     STARVING_AFTER_RETRIES,
@@ -163,6 +163,10 @@ pub(super) enum Failed {
 impl From<TransactionError> for Failed {
     fn from(error: TransactionError) -> Self {
         match error {
+            // Trying again at once does not make memory.
+            TransactionError::Abort(abort) if abort.reason() == AbortReason::OutOfMemory => {
+                Failed::Final(Error::OutOfMemory.into())
+            }
             TransactionError::Abort(abort) => Failed::Retry(abort),
             error @ TransactionError::Error(_) => Failed::Final(error),
         }

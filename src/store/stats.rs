@@ -23,7 +23,7 @@ pub struct Stats {
     pub versions_live: u64,
     /// Versions unlinked and not yet free, because a reader might stand on them.
     pub versions_retired: u64,
-    /// The longest version chain that an update has made.
+    /// The longest version chain that reclamation has met.
     pub chain_length_max: u64,
     /// Bytes of live and retired versions.
     pub retained_bytes: u64,

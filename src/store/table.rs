@@ -8,6 +8,10 @@ use std::any::TypeId;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+/// A table's types are checked when it is opened, by identity. They must not change by subtyping
+/// after that: a table of `fn(&'static str)` is no table of `for<'a> fn(&'a str)`.
+type Invariant<K, V> = PhantomData<(fn(*const K) -> *const K, fn(*const V) -> *const V)>;
+
 /// A handle to a table with keys `K` and values `V`; cheap to clone. `[u8]` and `str` are types of
 /// keys and values like any other.
 ///
@@ -20,9 +24,18 @@ use std::sync::Arc;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Its types are what they are, lifetimes included:
+///
+/// ```compile_fail
+/// use chronolith::Table;
+/// fn weaken(table: Table<u64, fn(&'static str)>) -> Table<u64, for<'a> fn(&'a str)> {
+///     table
+/// }
+/// ```
 pub struct Table<K: ?Sized, V: ?Sized, P: Protocol = Mvocc> {
     core: Arc<TableCore<P::Words>>,
-    types: PhantomData<fn(&K, &V)>,
+    types: Invariant<K, V>,
 }
 
 impl<K: Key + ?Sized, V: Value + ?Sized, P: Protocol> Table<K, V, P> {

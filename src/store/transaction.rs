@@ -1,7 +1,8 @@
 //! Reads and writes.
 
 use super::operation::{
-    Place, Stop, dispose, insert_record, locate, prefetch, read, read_base, replace, write,
+    Base, Place, Stop, dispose, find_own, insert_record, locate, prefetch, read, read_base,
+    replace, write,
 };
 use super::retry::{next_back_off, right_of_way};
 use super::{RetryPolicy, Store, Table};
@@ -54,12 +55,43 @@ pub struct Transaction<'s, P: Protocol = Mvocc> {
 enum State {
     /// Open for operations.
     Open,
+    /// Inside an operation.
+    Busy,
     /// It has met a conflict or was rolled back: it can only end.
     Failed,
     /// Its commit has failed and is cleaned up; only the worker is still to be returned.
     CleanedUp,
     /// Over.
     Ended,
+}
+
+/// Ends a step, also when a panic passes through it.
+struct Busy<'t> {
+    state: &'t Cell<State>,
+    before: State,
+}
+
+impl Drop for Busy<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.state.set(self.before);
+    }
+}
+
+/// Gives the worker back, also when a value's `Drop` panics.
+struct Ending<'t, 's, P: Protocol>(&'t Transaction<'s, P>);
+
+impl<P: Protocol> Drop for Ending<'_, '_, P> {
+    #[inline]
+    fn drop(&mut self) {
+        let transaction = self.0;
+        transaction.state.set(State::Ended);
+        transaction.step_unpinned(|worker| {
+            worker.access.clear();
+            P::end(&transaction.store.core, worker);
+        });
+        transaction.cell.slot.release();
+    }
 }
 
 impl<P: Protocol> std::fmt::Debug for Transaction<'_, P> {
@@ -129,10 +161,11 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         })
     }
 
-    /// Runs one step: pinned, with the worker to itself. `step` runs no code of the user's that
-    /// could come back to this transaction (key comparison and hashing see only keys).
+    /// Runs one step: pinned, with the worker to itself. A key's equality or a value's `Drop` is
+    /// the user's code; if it comes back to this transaction it finds it busy.
     #[inline]
     fn step<R>(&self, step: impl FnOnce(&mut Context<'_, P>) -> R) -> R {
+        let _busy = Busy { state: &self.state, before: self.state.replace(State::Busy) };
         // SAFETY: the slot is ours, this type is not `Sync`, and steps do not nest.
         let worker = unsafe { &mut *self.cell.worker.get() };
         let guard = worker.handle.pin();
@@ -156,8 +189,10 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         K: Key + ?Sized,
         V: Value + ?Sized,
     {
-        if self.state.get() != State::Open {
-            return Err(Error::Ended.into());
+        match self.state.get() {
+            State::Open => {}
+            State::Busy => return Err(Error::Busy.into()),
+            State::Failed | State::CleanedUp | State::Ended => return Err(Error::Ended.into()),
         }
         if table.core().store != self.store.core.id {
             return Err(Error::ForeignTable { table: table.name().to_string() }.into());
@@ -203,11 +238,9 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     {
         self.check(table)?;
         let hash = self.store.core.hasher.hash_one(key);
-        let version = self.step(|cx| read(cx, table, key, hash));
-        match version {
-            Ok(version) => Ok(self.value(table, version)),
-            Err(conflict) => Err(self.meet(conflict)),
-        }
+        // Within the step, because a tombstone is not kept for the snapshot as a value is.
+        let value = self.step(|cx| Ok(self.value(table, read(cx, table, key, hash)?)));
+        value.map_err(|conflict| self.meet(conflict))
     }
 
     /// The values of several keys, in their order; clears `found` first. The cache misses of a
@@ -242,6 +275,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         outcome.map_err(|conflict| self.meet(conflict))
     }
 
+    /// The value of a version, in the step that found it.
     #[inline]
     fn value<K: Key + ?Sized, V: Value + ?Sized>(
         &self,
@@ -345,11 +379,11 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     {
         self.check_write(table, [0, 0])?;
         let hash = self.store.core.hasher.hash_one(key);
-        let Some((version, before)) = self.base(table, key, hash)? else {
+        let Some((base, before)) = self.base(table, key, hash)? else {
             return Ok(false);
         };
         let value = self.hold_snapshot(|| change(before));
-        self.write_based(table, key, hash, version, value)
+        self.write_based(table, key, hash, base, value)
     }
 
     /// As [`Transaction::update`], for byte-string values: `change` is given the present bytes and
@@ -371,13 +405,13 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     {
         self.check_write(table, [0, 0])?;
         let hash = self.store.core.hasher.hash_one(key);
-        let Some((version, before)) = self.base(table, key, hash)? else {
+        let Some((base, before)) = self.base(table, key, hash)? else {
             return Ok(false);
         };
         buffer.clear();
         self.hold_snapshot(|| change(before, buffer));
         self.check_write(table, [0, buffer.len()])?;
-        self.write_based(table, key, hash, version, buffer.as_slice())
+        self.write_based(table, key, hash, base, buffer.as_slice())
     }
 
     /// Removes a key; returns false if it is absent.
@@ -435,25 +469,30 @@ impl<'s, P: Protocol> Transaction<'s, P> {
 }
 
 impl<P: Protocol> Transaction<'_, P> {
-    /// The version that an update is based on, and its value; `None` if the key is absent.
+    /// What an update is based on, and its value; `None` if the key is absent.
     #[allow(clippy::type_complexity, reason = "a pair, used twice, next to each other")]
     fn base<K, V, Q>(
         &self,
         table: &Table<K, V, P>,
         key: &Q,
         hash: u64,
-    ) -> Result<Option<(*mut Version<P::Words>, &V)>, TransactionError>
+    ) -> Result<Option<(Base<P::Words>, &V)>, TransactionError>
     where
         K: Key + Borrow<Q> + ?Sized,
         V: Value + ?Sized,
         Q: Hash + Eq + ?Sized,
     {
-        let version = self.step(|cx| match locate(cx, table, key, hash) {
-            Place::Own(index) => Ok(cx.worker.access.writes[index].version),
-            found => read_base(cx, table, &found, hash),
+        let base = self.step(|cx| {
+            let place = locate(cx, table, key, hash);
+            let version = read_base(cx, table, &place, hash)?;
+            let record = match place {
+                Place::Record(record) => Some(record),
+                Place::Own(_) | Place::Absent(_) => None,
+            };
+            // Within the step: see `get`.
+            Ok(self.value(table, version).map(|value| (Base { record, version }, value)))
         });
-        let version = version.map_err(|conflict| self.meet(conflict))?;
-        Ok(self.value(table, version).map(|value| (version, value)))
+        base.map_err(|conflict| self.meet(conflict))
     }
 
     /// Runs the user's closure while the snapshot stays where it is: the value that the closure
@@ -467,13 +506,13 @@ impl<P: Protocol> Transaction<'_, P> {
         result
     }
 
-    /// Writes what an update's closure made of the value in `version`.
+    /// Writes what an update's closure made of the value that it was given.
     fn write_based<K, V, Q>(
         &self,
         table: &Table<K, V, P>,
         key: &Q,
         hash: u64,
-        version: *mut Version<P::Words>,
+        base: Base<P::Words>,
         value: V::Input<'_>,
     ) -> Result<bool, TransactionError>
     where
@@ -483,21 +522,21 @@ impl<P: Protocol> Transaction<'_, P> {
     {
         // The closure may have failed or rolled back this very transaction.
         self.check(table)?;
-        let written = self.step(|cx| match locate(cx, table, key, hash) {
+        let written = self.step(|cx| {
             // The closure may have written to the key itself; this comes after.
-            Place::Own(index) => replace(cx, table, index, Some(value)).map(|()| true),
-            Place::Record(record) => {
-                write(cx, table, record, hash, WriteKind::Based, version, Some(value))
-                    .map(|()| true)
+            if let Some(index) = find_own(cx, table, key, hash) {
+                let write = &mut cx.worker.access.writes[index];
+                if base.record.is_some() && write.kind == WriteKind::Blind {
+                    (write.kind, write.base) = (WriteKind::Based, base.version);
+                }
+                return replace(cx, table, index, Some(value));
             }
-            // Its record has been removed since it was read.
-            Place::Absent(_) => Ok(false),
+            // Found in the step before, under the same snapshot, which has kept it alive.
+            let record = base.record.expect("a value that is not our own has a record");
+            write(cx, table, record, hash, WriteKind::Based, base.version, Some(value))
         });
-        if written? {
-            return Ok(true);
-        }
-        let at = Some(crate::protocol::Place::Key(table.core(), hash));
-        Err(self.meet(Conflict { reason: AbortReason::WriteConflict, at }))
+        written?;
+        Ok(true)
     }
 
     #[cold]
@@ -528,11 +567,12 @@ impl<P: Protocol> Transaction<'_, P> {
         if empty {
             cell.tallies.commits_read_only.add(1);
             cell.tallies.commits.add(1);
-            self.step_unpinned(|worker| worker.access.clear());
-            self.end();
+            drop(Ending(self));
             return Ok(());
         }
         right_of_way::yield_to(core, id);
+        // From here on there is nothing left for `drop` to free.
+        self.state.set(State::CleanedUp);
         let outcome = self.step(|cx| {
             let outcome = commit::commit(cx);
             dispose(cx, outcome.is_ok());
@@ -555,13 +595,12 @@ impl<P: Protocol> Transaction<'_, P> {
                     Participants::One => cell.tallies.commits_one_shard.add(1),
                     Participants::Several => cell.tallies.commits_cross_shard.add(1),
                 }
-                self.end();
+                drop(Ending(self));
                 Ok(())
             }
             Err(abort) => {
                 cell.tallies.aborts[abort.reason().index()].add(1);
-                // Cleaned up, but the worker is still ours until the drop: its back-off is next.
-                self.state.set(State::CleanedUp);
+                // The worker is still ours until the drop: its back-off is next.
                 Err(abort.into())
             }
         }
@@ -577,12 +616,6 @@ impl<P: Protocol> Transaction<'_, P> {
         // SAFETY: as in `step`.
         step(unsafe { &mut *self.cell.worker.get() })
     }
-
-    fn end(&mut self) {
-        self.state.set(State::Ended);
-        self.step_unpinned(|worker| P::end(&self.store.core, worker));
-        self.cell.slot.release();
-    }
 }
 
 impl<P: Protocol> Drop for Transaction<'_, P> {
@@ -590,12 +623,13 @@ impl<P: Protocol> Drop for Transaction<'_, P> {
     fn drop(&mut self) {
         match self.state.get() {
             State::Ended => {}
-            State::CleanedUp => self.end(),
-            State::Open | State::Failed => {
+            State::CleanedUp => drop(Ending(self)),
+            State::Open | State::Busy | State::Failed => {
+                let ending = Ending(self);
                 let reason = self.failure.get().unwrap_or(AbortReason::User);
                 self.cell.tallies.aborts[reason.index()].add(1);
                 self.step(|cx| dispose(cx, false));
-                self.end();
+                drop(ending);
             }
         }
     }

@@ -3,11 +3,13 @@
 //! Everything above this layer says `use crate::sync::...`, so that `--cfg loom` swaps in the model
 //! checker's types for the very code that ships. `tests/tidy.rs` rejects any other import.
 //!
-//! The two sub-modules are test instruments that compile to nothing in a normal build: [`step`]
-//! names the instructions at which a test may suspend a thread, [`fault`] names the mistakes a test
-//! may switch on to prove that a check would notice them.
+//! `published` is a value made once, without a wait. The other two sub-modules are test instruments
+//! that compile to nothing in a normal build: [`step`] names the instructions at which a test may
+//! suspend a thread, [`fault`] names the mistakes a test may switch on to prove that a check would
+//! notice them.
 
 pub(crate) mod fault;
+pub(crate) mod published;
 pub(crate) mod step;
 
 pub use crossbeam_utils::CachePadded;
@@ -25,7 +27,7 @@ pub use loom::sync::atomic::{
 /// Atomics that no model looks at, whatever the build: statics (the model's have no constant
 /// constructor) and start-up checks of the machine itself.
 pub mod unmodelled {
-    pub use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 }
 
 /// Tells the processor that this is a short wait for another core.
