@@ -240,3 +240,77 @@ fn a_conflict_names_its_reason_its_table_and_its_key() {
     assert!(abort.key_hash().is_some());
     assert!(error.to_string().contains("write-conflict in table \"accounts\""), "{error}");
 }
+
+/// A key whose hash is legal and useless: every key goes to the same place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Constant(u64);
+
+impl std::hash::Hash for Constant {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        0u64.hash(state);
+    }
+}
+
+#[test]
+fn keys_that_all_collide_are_slow_and_right() {
+    let store = Store::builder().shards(1).build().unwrap();
+    let table = store.table::<Constant, u64>("t").unwrap();
+    const KEYS: u64 = 3_000;
+    for key in 0..KEYS {
+        store.transact(|tx| tx.put(&table, Constant(key), key)).unwrap();
+    }
+    store
+        .view(|tx| {
+            assert_eq!(tx.get(&table, &Constant(KEYS))?, None);
+            assert_eq!(tx.get(&table, &Constant(KEYS - 1))?, Some(&(KEYS - 1)));
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_put_inside_the_closure_of_an_update_loses_nothing() {
+    let store = Store::new();
+    let table = store.table::<u64, u64>("t").unwrap();
+    store.transact(|tx| tx.put(&table, 1, 10)).unwrap();
+    let tx = store.begin().unwrap();
+    tx.update(&table, &1, |value| {
+        tx.put(&table, 1, 0).unwrap();
+        store.transact(|other| other.update(&table, &1, |value| value + 1000)).unwrap();
+        value + 1
+    })
+    .unwrap();
+    assert_eq!(tx.commit().unwrap_err().abort().unwrap().reason(), AbortReason::WriteConflict);
+    assert_eq!(store.view(|tx| Ok(tx.get(&table, &1)?.copied())).unwrap(), Some(1010));
+}
+
+/// A value whose drop panics once the fuse is lit.
+struct Fused(std::sync::Arc<std::sync::atomic::AtomicU64>);
+
+impl Drop for Fused {
+    fn drop(&mut self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        if self.0.fetch_add(1, Relaxed) == FUSE {
+            panic!("the fuse is lit");
+        }
+    }
+}
+
+const FUSE: u64 = 3;
+
+#[test]
+fn a_drop_that_panics_frees_nothing_twice_and_blocks_nobody() {
+    let drops = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let store = Store::new();
+    let table = store.table::<u64, Fused>("t").unwrap();
+    let doomed = store.begin().unwrap();
+    for key in 0..8 {
+        doomed.put(&table, key, Fused(drops.clone())).unwrap();
+    }
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(doomed)));
+    assert!(panicked.is_err());
+    assert!(drops.load(std::sync::atomic::Ordering::Relaxed) <= 8, "a value was dropped twice");
+    // The worker is free again, and its next transaction starts clean.
+    store.transact(|tx| tx.put(&table, 1, Fused(drops.clone()))).unwrap();
+    assert!(store.view(|tx| Ok(tx.get(&table, &2)?.is_none())).unwrap());
+}

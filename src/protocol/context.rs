@@ -157,8 +157,8 @@ pub(crate) struct Worker<P: Protocol> {
     pub(crate) tickets: Vec<(*mut Record<P::Words>, u64)>,
     /// Unlinked memory on its way to the janitor's limbo.
     pub(crate) garbage: Vec<Garbage<P::Words>>,
-    /// Records with more than one version below the new one, whose ticket is in some queue already, and
-    /// that number.
+    /// Records with more than one version below the new one, whose ticket is in some queue already,
+    /// and that number.
     pub(crate) crowded: Vec<(*mut Record<P::Words>, u16)>,
     pub(crate) snapshot: u64,
     /// The greatest timestamp that this transaction's commit must exceed.

@@ -359,8 +359,8 @@ pub(super) unsafe fn still_newest(
     std::ptr::eq(current, version)
 }
 
-/// Whether the key of a record was absent until the transaction with this decision word wrote it: its
-/// undecided version is the first one. A version on top of another's is no proof of absence.
+/// Whether the key of a record was absent until the transaction with this decision word wrote it:
+/// its undecided version is the first one. A version on top of another's is no proof of absence.
 fn is_inserted_by(record: &Record<NoWords>, own: *const Decision) -> bool {
     NonNull::new(record.head().version()).is_some_and(|version| {
         // SAFETY: the caller's step is pinned.

@@ -122,8 +122,8 @@ impl<W: Words> Array<W> {
     }
 }
 
-/// The memory of an array. Huge pages have to be asked for before the memory is touched, and aligned:
-/// lookups go to random lines, and with small pages each costs a page walk as well.
+/// The memory of an array. Huge pages have to be asked for before the memory is touched, and
+/// aligned: lookups go to random lines, and with small pages each costs a page walk as well.
 struct Buckets {
     base: NonNull<Bucket>,
     len: usize,
@@ -609,7 +609,8 @@ impl<W: Words> HashIndex<W> {
             // Acquire: only the address is compared.
             let word = slot.load(Ordering::Acquire);
             if word & ADDRESS == record as usize as u64 {
-                // SeqCst: stands in one order with freezing.
+                // SeqCst: stands in one order with freezing. Relaxed if it fails: it is tried again
+                // later.
                 let removed = word & FROZEN == 0
                     && slot
                         .compare_exchange(
