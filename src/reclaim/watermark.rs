@@ -77,9 +77,9 @@ impl Live {
         self.snapshots.first().map_or(self.now, |&oldest| oldest.min(self.now))
     }
 
-    /// Whether a snapshot is open that was open at the scan before this one.
-    pub(crate) fn has_old(&self) -> bool {
-        self.watermark() < self.previous_now
+    /// How many snapshots are open that were open at the scan before this one.
+    pub(crate) fn old_count(&self) -> usize {
+        self.snapshots.partition_point(|&snapshot| snapshot < self.previous_now)
     }
 
     /// Every transaction that can hold pointers to records began at or after this.
