@@ -446,9 +446,9 @@ impl<P: Protocol> Core<P> {
             Hands { core: self, arena: &mut worker.arena, tallies: &cell.tallies, guard };
         hands.work(chores, steps);
         for (record, depth) in worker.crowded.drain(..) {
-            // Beside old snapshots the ticket may be parked for as long as they stay open, and a chain
-            // that is longer than their number has something to prune. Without one, whoever holds the
-            // ticket will come by soon, unless the chain shows that nobody does.
+            // Beside old snapshots the ticket may be parked for as long as they stay open, and a
+            // chain that is longer than their number has something to prune. Without one, whoever
+            // holds the ticket will come by soon, unless the chain shows that nobody does.
             let old = chores.live.old_count();
             if (old > 0 && usize::from(depth) > old) || depth.is_multiple_of(VOLUNTEER_DEPTH) {
                 hands.volunteer(chores, record);
