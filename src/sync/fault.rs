@@ -23,10 +23,6 @@ pub(crate) enum Fault {
     /// Take the floor of an open slot for its snapshot: the watermark model frees a visible
     /// version.
     IgnoreOpen,
-    /// Use the begin timestamp of an earlier transaction as the snapshot: stale reads.
-    StaleSnapshot,
-    /// Stamp the versions of a transaction one by one before it is decided: torn commits.
-    StampEarly,
 }
 
 #[cfg(not(any(test, loom)))]
