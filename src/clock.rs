@@ -43,7 +43,7 @@
 //! # Departure from the design: no worker number in the low bits
 //!
 //! The design makes timestamps unique by a worker number in the low bits. That costs ten bits of
-//! range (the counter would run out in months) and is not needed: two commits that *depend* on each
+//! range (the counter would run out in weeks) and is not needed: two commits that *depend* on each
 //! other never have the same timestamp, because a commit draws again until its timestamp is greater
 //! than its own snapshot, than the timestamp of every version that it overwrites, and than the
 //! floor that readers of its undecided versions have set (see `protocol/mvocc.rs`). Commits that

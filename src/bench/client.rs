@@ -1,21 +1,9 @@
 //! The properties of YCSB's client: how fast, how long, what is measured.
 
 use super::plan::LatencyBasis;
+use crate::workload::properties::{refused, row};
 use crate::workload::{Properties, PropertyError, PropertyRow, Rule};
 use std::time::Duration;
-
-const fn row(
-    name: &'static str,
-    default: &'static str,
-    meaning: &'static str,
-    rule: Rule,
-) -> PropertyRow {
-    PropertyRow { name, default, meaning, rule }
-}
-
-const fn refused(name: &'static str, meaning: &'static str, advice: &'static str) -> PropertyRow {
-    row(name, "", meaning, Rule::Refused(advice))
-}
 
 const JSON: &str = "use --json FILE or --csv FILE";
 const HLOG: &str = "use --hlog FILE";

@@ -6,7 +6,7 @@
 //! flags are the same for all of them.
 
 pub mod generator;
-mod properties;
+pub(crate) mod properties;
 mod seed;
 pub mod ycsb;
 

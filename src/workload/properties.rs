@@ -54,6 +54,25 @@ pub struct PropertyRow {
     pub rule: Rule,
 }
 
+/// A row of a property table.
+pub(crate) const fn row(
+    name: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+    rule: Rule,
+) -> PropertyRow {
+    PropertyRow { name, default, meaning, rule }
+}
+
+/// A row of a property that is refused, and what to do instead.
+pub(crate) const fn refused(
+    name: &'static str,
+    meaning: &'static str,
+    advice: &'static str,
+) -> PropertyRow {
+    row(name, "", meaning, Rule::Refused(advice))
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Setting {
     value: String,

@@ -1,22 +1,10 @@
 //! The properties of YCSB's core workload, and ours beside them.
 
+use crate::workload::properties::{refused, row};
 use crate::workload::{PropertyRow, Rule};
-
-const fn row(
-    name: &'static str,
-    default: &'static str,
-    meaning: &'static str,
-    rule: Rule,
-) -> PropertyRow {
-    PropertyRow { name, default, meaning, rule }
-}
 
 const fn honoured(name: &'static str, default: &'static str, meaning: &'static str) -> PropertyRow {
     row(name, default, meaning, Rule::Honoured)
-}
-
-const fn refused(name: &'static str, meaning: &'static str, advice: &'static str) -> PropertyRow {
-    row(name, "", meaning, Rule::Refused(advice))
 }
 
 const RETRIES: &str =
