@@ -23,8 +23,22 @@ pub enum AbortReason {
     Overruled,
     /// Readers kept raising the lower bound of the commit timestamp.
     FloorRaised,
+    /// The record lies in the past of another transaction: a later one has read or written it.
+    WriteTooOld,
+    /// A lock was held by another transaction (protocols that do not wait for locks).
+    LockConflict,
+    /// An older transaction held the lock (wait-die).
+    LockDie,
+    /// An older transaction took the lock away (wound-wait).
+    Wounded,
     /// A lock was not granted in time (blocking protocols only).
     LockTimeout,
+    /// Committing could close a cycle of dependencies (certifiers over snapshots).
+    ExclusionWindow,
+    /// A transaction whose uncommitted value this one read has aborted.
+    CascadingAbort,
+    /// Another transaction of the batch comes first (deterministic batches).
+    BatchConflict,
     /// The allocator refused memory for the commit.
     OutOfMemory,
     /// The program rolled the transaction back.
@@ -33,13 +47,20 @@ pub enum AbortReason {
 
 impl AbortReason {
     /// Every reason, in the order of their index.
-    pub const ALL: [AbortReason; 8] = [
+    pub const ALL: [AbortReason; 15] = [
         AbortReason::WriteConflict,
         AbortReason::ReadValidation,
         AbortReason::InsertConflict,
         AbortReason::Overruled,
         AbortReason::FloorRaised,
+        AbortReason::WriteTooOld,
+        AbortReason::LockConflict,
+        AbortReason::LockDie,
+        AbortReason::Wounded,
         AbortReason::LockTimeout,
+        AbortReason::ExclusionWindow,
+        AbortReason::CascadingAbort,
+        AbortReason::BatchConflict,
         AbortReason::OutOfMemory,
         AbortReason::User,
     ];
@@ -55,7 +76,14 @@ impl AbortReason {
             AbortReason::InsertConflict => "insert-conflict",
             AbortReason::Overruled => "overruled",
             AbortReason::FloorRaised => "floor-raised",
+            AbortReason::WriteTooOld => "write-too-old",
+            AbortReason::LockConflict => "lock-conflict",
+            AbortReason::LockDie => "lock-die",
+            AbortReason::Wounded => "wounded",
             AbortReason::LockTimeout => "lock-timeout",
+            AbortReason::ExclusionWindow => "exclusion-window",
+            AbortReason::CascadingAbort => "cascading-abort",
+            AbortReason::BatchConflict => "batch-conflict",
             AbortReason::OutOfMemory => "out-of-memory",
             AbortReason::User => "user",
         }

@@ -118,6 +118,9 @@ impl<P: Protocol> Drop for Core<P> {
             for garbage in worker.garbage.drain(..) {
                 garbage.dispose(&mut arena, &self.pool);
             }
+            for (table, version) in worker.superseded.drain(..) {
+                Garbage::Version(table, version).dispose(&mut arena, &self.pool);
+            }
         }
         for cell in self.workers.cells() {
             // SAFETY: as above.
@@ -160,7 +163,11 @@ pub(crate) struct Worker<P: Protocol> {
     /// Records with more than one version below the new one, whose ticket is in some queue already,
     /// and that number.
     pub(crate) crowded: Vec<(*mut Record<P::Words>, u16)>,
+    /// Versions that commits of a protocol which reads the newest ones took out of their chains.
+    pub(crate) superseded: Vec<(*const TableCore<P::Words>, NonNull<Version<P::Words>>)>,
     pub(crate) snapshot: u64,
+    /// The snapshot of the first attempt at this transaction: the lower, the older it is.
+    pub(crate) age: u64,
     /// The greatest timestamp that this transaction's commit must exceed.
     pub(crate) commit_floor: u64,
     pub(crate) commit: u64,
@@ -251,7 +258,9 @@ impl<P: Protocol> Core<P> {
                 tickets: Vec::new(),
                 garbage: Vec::new(),
                 crowded: Vec::new(),
+                superseded: Vec::new(),
                 snapshot: 1,
+                age: 1,
                 commit_floor: 0,
                 commit: 0,
                 writes: false,

@@ -10,8 +10,8 @@
 //! A record whose head has the ticket bit is in exactly one janitor's queue (or in the hands of
 //! whoever is working on it), so a queue never holds a record that somebody else has freed.
 
-use super::Protocol;
 use super::context::{Core, Tallies, Worker, WorkerCell};
+use super::{Protocol, Reads};
 use crate::limits::{RECLAIM_BATCH, RECLAIM_STEPS_PER_COMMIT, VOLUNTEER_DEPTH};
 use crate::reclaim::arena::{Arena, ChunkPool};
 use crate::reclaim::limbo::Limbo;
@@ -113,6 +113,11 @@ pub(crate) struct Chores<W: Words> {
     /// Records with a version that an old snapshot still sees, and that snapshot.
     parked: VecDeque<(*mut Record<W>, u64)>,
     dying: VecDeque<Dying<W>>,
+    /// Versions that left their chains when they were overwritten, and when that was; in that
+    /// order. Transactions that were open then may still refer to them.
+    superseded: VecDeque<(*const TableCore<W>, NonNull<Version<W>>, u64)>,
+    /// The length of that queue at which a scan of the watermark may show something new.
+    superseded_scan_len: usize,
     limbo: Limbo<Garbage<W>>,
     live: Live,
 }
@@ -149,6 +154,8 @@ impl<W: Words> Janitor<W> {
                 recent: VecDeque::new(),
                 parked: VecDeque::new(),
                 dying: VecDeque::new(),
+                superseded: VecDeque::new(),
+                superseded_scan_len: RECLAIM_BATCH,
                 limbo: Limbo::new(),
                 live: Live::default(),
             }),
@@ -179,6 +186,9 @@ impl<W: Words> Janitor<W> {
 impl<W: Words> Chores<W> {
     /// Frees what waits in limbo: the first half of dropping a store.
     pub(crate) fn drain_limbo(&mut self, arena: &mut Arena, pool: &ChunkPool) {
+        for (table, version, _) in self.superseded.drain(..) {
+            Garbage::Version(table, version).dispose(arena, pool);
+        }
         self.limbo.drain(|garbage| {
             garbage.dispose(arena, pool);
         });
@@ -276,7 +286,11 @@ impl<P: Protocol> Hands<'_, P> {
             guard: self.guard,
         };
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
-        let left = unsafe { prune::prune(target, &chores.live, &mut sink) };
+        let left = match P::READS {
+            Reads::Snapshot => unsafe { prune::prune(target, &chores.live, &mut sink) },
+            // SAFETY: as above.
+            Reads::Newest => unsafe { prune::look(target, &chores.live) },
+        };
         self.measure(&left);
         let next = match left {
             Left::TooNew => Next::Later,
@@ -415,6 +429,30 @@ impl<P: Protocol> Hands<'_, P> {
         if !chores.dying.is_empty() {
             self.tend_dying(chores);
         }
+        if P::READS == Reads::Newest {
+            self.free_superseded(chores);
+        }
+    }
+
+    /// Frees what no open transaction can refer to any more.
+    fn free_superseded(&mut self, chores: &mut Chores<P::Words>) {
+        if chores.superseded.len() >= chores.superseded_scan_len {
+            let mut live = std::mem::take(&mut chores.live);
+            self.scan(&mut live);
+            chores.live = live;
+            // Beside a long transaction a scan shows nothing new for a while.
+            chores.superseded_scan_len = chores.superseded.len() + RECLAIM_BATCH;
+        }
+        let watermark = chores.live.watermark();
+        while let Some(&(table, version, at)) = chores.superseded.front()
+            && at < watermark
+        {
+            chores.superseded.pop_front();
+            chores.superseded_scan_len = RECLAIM_BATCH;
+            let bytes = Garbage::Version(table, version).dispose(self.arena, &self.core.pool);
+            self.tallies.versions_freed.add(1);
+            self.tallies.bytes_freed.add(bytes as u64);
+        }
     }
 }
 
@@ -441,6 +479,12 @@ impl<P: Protocol> Core<P> {
                 }
                 garbage => chores.limbo.push(garbage, guard),
             }
+        }
+        if !worker.superseded.is_empty() {
+            // Drawn after they left their chains: whoever begins later does not find them.
+            let now = self.clock.snapshot();
+            let superseded = worker.superseded.drain(..);
+            chores.superseded.extend(superseded.map(|(table, version)| (table, version, now)));
         }
         let mut hands =
             Hands { core: self, arena: &mut worker.arena, tallies: &cell.tallies, guard };

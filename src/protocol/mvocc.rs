@@ -39,10 +39,10 @@
 //! thread has decided but not cleaned up is read through its decision word, and installed over.
 
 use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteKind, WriteState};
-use super::context::{Context, Core, Worker};
+use super::context::Context;
 use super::install;
 use super::janitor::{Garbage, new_decision};
-use super::{Conflict, Isolation, Place, Progress, Protocol, Step};
+use super::{Conflict, Isolation, Place, Progress, Protocol, Reads, Step};
 use crate::error::AbortReason;
 use crate::limits::{EXTENSION_READS_MAX, UNDECIDED_SPINS_MAX};
 use crate::storage::decision::{Decision, Refusal};
@@ -84,15 +84,12 @@ impl Protocol for Mvocc {
     const ISOLATION: Isolation = Isolation::Serializable;
     const STRICT: bool = true;
     const PROGRESS: Progress = Progress::LockFree;
+    const READS: Reads = Reads::Snapshot;
+    const VALIDATES_READ_ONLY: bool = false;
 
     type Words = NoWords;
     type Shared = ();
     type Local = Local;
-
-    #[inline]
-    fn begin(_core: &Core<Self>, _worker: &mut Worker<Self>) -> Step<Self, ()> {
-        Ok(())
-    }
 
     #[inline(always)]
     fn read(
@@ -214,9 +211,6 @@ impl Protocol for Mvocc {
         }
         retire_decision(cx);
     }
-
-    #[inline]
-    fn end(_core: &Core<Self>, _worker: &mut Worker<Self>) {}
 }
 
 /// The version that the transaction's snapshot sees (null: none), and whether it is the newest

@@ -3,7 +3,7 @@
 
 use super::access_set::{WriteKind, WriteState};
 use super::context::{Context, Core, Worker};
-use super::{Conflict, Isolation, Progress, Protocol, Step, install};
+use super::{Conflict, Isolation, Progress, Protocol, Reads, Step, install};
 use crate::clock::TIMESTAMP_MAX;
 use crate::error::AbortReason;
 use crate::limits::LOCK_WAIT_MAX_MS;
@@ -67,6 +67,8 @@ impl Protocol for Serial {
     const ISOLATION: Isolation = Isolation::Serializable;
     const STRICT: bool = true;
     const PROGRESS: Progress = Progress::Blocking;
+    const READS: Reads = Reads::Snapshot;
+    const VALIDATES_READ_ONLY: bool = false;
 
     type Words = NoWords;
     type Shared = Turnstile;

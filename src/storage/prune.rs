@@ -65,6 +65,24 @@ fn committed_begin<W: Words>(version: &Version<W>) -> Option<u64> {
     }
 }
 
+/// What is left of the chain of a record that has one committed version at most.
+///
+/// # Safety
+///
+/// As for [`prune`], except that no right is needed: nothing is unlinked.
+pub(crate) unsafe fn look<W: Words>(record: &Record<W>, live: &Live) -> Left<W> {
+    let Some(head) = NonNull::new(record.head().version()) else {
+        return Left::Nothing;
+    };
+    // SAFETY: the caller is pinned.
+    match unsafe { head.as_ref() }.stamp() {
+        Stamp::At(begin) if begin <= live.now => {
+            Left::Versions { newest: head.as_ptr(), kept: 0, blocker: u64::MAX, length: 1 }
+        }
+        Stamp::At(_) | Stamp::By(_) => Left::TooNew,
+    }
+}
+
 /// Unlinks every dead version of a record.
 ///
 /// # Safety

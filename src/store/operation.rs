@@ -204,12 +204,14 @@ pub(super) fn write<K, V, P>(
     kind: WriteKind,
     base: *mut Version<P::Words>,
     value: Option<V::Input<'_>>,
-) -> Result<(), Error>
+) -> Result<(), Stop<P>>
 where
     K: Key + ?Sized,
     V: Value + ?Sized,
     P: Protocol,
 {
+    let shard = cx.core.ring.shard_of(hash) as u32;
+    P::write(cx, record, shard).map_err(Stop::Conflict)?;
     let version = make_version(cx, table, record, value)?;
     push(cx, table.core(), record, version, base, hash, kind);
     Ok(())
@@ -222,12 +224,14 @@ pub(super) fn insert_record<K, V, P>(
     key: K::Input<'_>,
     hash: u64,
     value: V::Input<'_>,
-) -> Result<(), Error>
+) -> Result<(), Stop<P>>
 where
     K: Key + ?Sized,
     V: Value + ?Sized,
     P: Protocol,
 {
+    let shard = cx.core.ring.shard_of(hash) as u32;
+    P::write(cx, std::ptr::null_mut(), shard).map_err(Stop::Conflict)?;
     let (core, len) = (table.core(), V::len(&value));
     let (record, version) = core
         .allocate_record::<K>(&mut cx.worker.arena, &cx.core.pool, key, hash, len)

@@ -105,9 +105,10 @@ impl<P: Protocol> Store<P> {
         mut body: impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
     ) -> Result<R, TransactionError> {
         let mut retries = 0;
+        let mut age = None;
         loop {
             attempts.attempts += 1;
-            let aborted = match self.attempt_once(writes, retries, &mut body) {
+            let aborted = match self.attempt_once(writes, retries, &mut age, &mut body) {
                 Ok(result) => return Ok(result),
                 Err(Failed::Final(error)) => {
                     if let TransactionError::Abort(abort) = &error {
@@ -130,9 +131,10 @@ impl<P: Protocol> Store<P> {
         &self,
         writes: bool,
         retries: u32,
+        age: &mut Option<u64>,
         body: &mut impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
     ) -> Result<R, Failed> {
-        let mut transaction = match Transaction::begin(self, writes, retries) {
+        let mut transaction = match Transaction::begin(self, writes, retries, *age) {
             Ok(transaction) => transaction,
             Err(error) => return Err(Failed::from(error)),
         };
@@ -143,6 +145,7 @@ impl<P: Protocol> Store<P> {
             (_, Some(abort)) => Err(Failed::Retry(abort)),
         };
         if let Err(Failed::Retry(_)) = outcome {
+            *age = Some(transaction.age());
             let wait = transaction.next_back_off(&self.retry);
             // The slot is free while we wait: a waiting transaction holds back nothing.
             drop(transaction);

@@ -107,7 +107,7 @@ impl<P: Protocol> Store<P> {
     ///
     /// [`Error::OpenTransactions`] at the limit; a lock timeout with a blocking protocol.
     pub fn begin(&self) -> Result<Transaction<'_, P>, TransactionError> {
-        Transaction::begin(self, true, 0)
+        Transaction::begin(self, true, 0, None)
     }
 
     /// Begins a read-only snapshot. It may stay open: it keeps the versions that it sees, and
@@ -117,7 +117,7 @@ impl<P: Protocol> Store<P> {
     ///
     /// As for [`Store::begin`].
     pub fn begin_view(&self) -> Result<Transaction<'_, P>, TransactionError> {
-        Transaction::begin(self, false, 0)
+        Transaction::begin(self, false, 0, None)
     }
 }
 
@@ -127,19 +127,23 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         store: &'s Store<P>,
         writes: bool,
         retries: u32,
+        age: Option<u64>,
     ) -> Result<Self, TransactionError> {
         let core = &store.core;
-        let (cell, last) = core.take_worker(writes)?;
+        // What is validated at commit has to be alive until then.
+        let holds_records = writes || P::VALIDATES_READ_ONLY;
+        let (cell, last) = core.take_worker(holds_records)?;
         step::at(Point::BeginPublished);
         // SAFETY: the slot is ours until `end`, and the worker with it.
         let worker = unsafe { &mut *cell.worker.get() };
-        worker.snapshot = core.snapshot_after(last);
-        cell.slot.publish(worker.snapshot, writes);
+        worker.snapshot = P::snapshot(worker, core.snapshot_after(last));
+        cell.slot.publish(worker.snapshot, holds_records);
         step::at(Point::BeginDrawn);
         // Below the snapshot, which a clock that stands still may give again.
         core.remember(cell, worker.snapshot - 1);
         worker.writes = writes;
         worker.retries = retries;
+        worker.age = age.unwrap_or(worker.snapshot);
         worker.held = 0;
         worker.commit_floor = 0;
         if retries >= STARVING_AFTER_RETRIES {
@@ -309,13 +313,13 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         self.check_write(table, [K::len(&key), V::len(&value)])?;
         let hash = self.store.core.hasher.hash_one(K::peek(&key));
         let written = self.step(|cx| match locate(cx, table, K::peek(&key), hash) {
-            Place::Own(index) => replace(cx, table, index, Some(value)),
+            Place::Own(index) => Ok(replace(cx, table, index, Some(value))?),
             Place::Record(record) => {
                 write(cx, table, record, hash, WriteKind::Blind, std::ptr::null_mut(), Some(value))
             }
             Place::Absent(_) => insert_record(cx, table, key, hash, value),
         });
-        Ok(written?)
+        written.map_err(|stop| self.stop(stop))
     }
 
     /// Inserts a key; does nothing and returns false if it is present.
@@ -529,13 +533,13 @@ impl<P: Protocol> Transaction<'_, P> {
                 if base.record.is_some() && write.kind == WriteKind::Blind {
                     (write.kind, write.base) = (WriteKind::Based, base.version);
                 }
-                return replace(cx, table, index, Some(value));
+                return Ok(replace(cx, table, index, Some(value))?);
             }
             // Found in the step before, under the same snapshot, which has kept it alive.
             let record = base.record.expect("a value that is not our own has a record");
             write(cx, table, record, hash, WriteKind::Based, base.version, Some(value))
         });
-        written?;
+        written.map_err(|stop| self.stop(stop))?;
         Ok(true)
     }
 
@@ -565,6 +569,9 @@ impl<P: Protocol> Transaction<'_, P> {
             (worker.access.writes.is_empty(), worker.id, worker.retries)
         };
         if empty {
+            if P::VALIDATES_READ_ONLY {
+                self.validate_read_only()?;
+            }
             cell.tallies.commits_read_only.add(1);
             cell.tallies.commits.add(1);
             drop(Ending(self));
@@ -604,6 +611,29 @@ impl<P: Protocol> Transaction<'_, P> {
                 Err(abort.into())
             }
         }
+    }
+
+    /// The commit of a transaction that only reads, with a protocol for which that is not enough.
+    fn validate_read_only(&mut self) -> Result<(), TransactionError> {
+        self.state.set(State::CleanedUp);
+        let core = &self.store.core;
+        let outcome = self.step(|cx| {
+            let outcome = commit::commit(cx);
+            if !cx.worker.garbage.is_empty() {
+                core.reclaim(self.cell, cx.worker, cx.guard);
+            }
+            outcome.map_err(|conflict| core.describe(conflict))
+        });
+        if let Err(abort) = outcome {
+            self.cell.tallies.aborts[abort.reason().index()].add(1);
+            return Err(abort.into());
+        }
+        Ok(())
+    }
+
+    /// The snapshot of the first attempt at this transaction.
+    pub(super) fn age(&self) -> u64 {
+        self.step_unpinned(|worker| worker.age)
     }
 
     /// How long to wait before the next attempt.
