@@ -345,7 +345,7 @@ impl<P: Protocol> Hands<'_, P> {
         // SAFETY: tables live as long as the store; a dead record belongs to whoever buried it.
         let core_table = unsafe { &*table };
         let hash = core_table.hash_of(record, &self.core.hasher);
-        let index = &core_table.shards[self.core.ring.shard_of(hash)];
+        let index = core_table.index(self.core.ring.shard_of(hash));
         let removed = index.remove(record, hash);
         if !removed {
             // The index is growing. If nobody inserts any more, nobody else finishes that.

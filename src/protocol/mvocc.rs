@@ -275,7 +275,7 @@ fn still_writable(write: &WriteEntry<NoWords>, at: u64) -> bool {
             let table = unsafe { &*write.table };
             let same =
                 |other: &Record<NoWords>| table.same_key(other, record) && !other.head().is_dead();
-            let found = table.shards[write.shard as usize].find(write.hash, same);
+            let found = table.index(write.shard).find(write.hash, same);
             matches!(found, Lookup::Absent(_))
         }
         WriteKind::Blind => !record.head().is_dead(),

@@ -247,6 +247,12 @@ impl Arena {
                 list.active_len -= 1;
                 return Some((block.cast(), class));
             }
+            let size = class_size(class);
+            let bump = self.next_block(size);
+            if (bump as usize) + size <= self.bump_end as usize {
+                self.bump = bump.wrapping_add(size);
+                return NonNull::new(bump).map(|block| (block, class));
+            }
             return self.allocate_slow(pool, class).map(|block| (block, class));
         }
         let layout = Layout::from_size_align(size.max(1), align.max(BLOCK_ALIGN)).ok()?;
@@ -267,22 +273,18 @@ impl Arena {
             list.active_len = MAGAZINE_LEN - 1;
             return Some(first.cast());
         }
-        let size = class_size(class);
-        let mut block = self.next_block(size);
-        if (self.bump_end as usize) < (block as usize) + size {
-            // What is left of the old chunk is less than one block of this class; a store loses at
-            // most that much per chunk.
-            let base = pool.allocate_chunk(self.chunk_size)?;
-            self.bump_end = base.as_ptr().wrapping_add(self.chunk_size);
-            self.chunk_size = (self.chunk_size * 2).min(HUGE_PAGE);
-            block = base.as_ptr();
-        }
-        self.bump = block.wrapping_add(size);
-        NonNull::new(block)
+        // What is left of the old chunk is less than one block of this class; a store loses at most
+        // that much per chunk.
+        let base = pool.allocate_chunk(self.chunk_size)?;
+        self.bump_end = base.as_ptr().wrapping_add(self.chunk_size);
+        self.bump = base.as_ptr().wrapping_add(class_size(class));
+        self.chunk_size = (self.chunk_size * 2).min(HUGE_PAGE);
+        Some(base)
     }
 
     /// Where the next block of this size would begin: blocks of whole cache lines lie on whole
     /// lines.
+    #[inline]
     fn next_block(&self, size: usize) -> *mut u8 {
         let align = if size.is_multiple_of(CACHE_LINE) { CACHE_LINE } else { BLOCK_ALIGN };
         self.bump.wrapping_add(self.bump.align_offset(align))

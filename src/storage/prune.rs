@@ -111,6 +111,15 @@ pub(crate) unsafe fn prune<W: Words>(
             None => return Left::TooNew,
         }
     };
+    if live.watermark() > newest_begin {
+        // The common case: every snapshot sees the newest version or a later one.
+        // SAFETY: as above; everything below is dead, and nobody stands on it.
+        let unlinked = unsafe { unlink(newest, std::ptr::null_mut(), true, sink) };
+        // SAFETY: as above.
+        unsafe { newest.as_ref() }.set_depth(0);
+        let newest = newest.as_ptr();
+        return Left::Versions { newest, kept: 0, blocker: u64::MAX, length: 1 + unlinked };
+    }
     // The last version kept so far, and its begin; the version looked at, and when it was
     // overwritten.
     let (mut last, mut last_begin) = (newest, newest_begin);
@@ -140,7 +149,7 @@ pub(crate) unsafe fn prune<W: Words>(
 }
 
 /// Links `from` to `to` and disposes of the versions between: in this order, because a grace period
-/// begins only when nobody can reach them any more.
+/// begins only when nobody can reach them any more. Returns how many they are.
 ///
 /// # Safety
 ///
@@ -151,18 +160,24 @@ unsafe fn unlink<W: Words>(
     to: *mut Version<W>,
     at_once: bool,
     sink: &mut impl Unlinked<W>,
-) {
+) -> u64 {
     // SAFETY: the caller's promise.
     let from = unsafe { from.as_ref() };
-    let mut next = from.older();
+    let (mut next, mut unlinked) = (from.older(), 0);
     if next == to {
-        return;
+        return unlinked;
     }
     from.set_older(to);
     while next != to {
         let version = NonNull::new(next).expect("`to` is below `from`");
         // SAFETY: the versions between are ours since the line above.
         next = unsafe { version.as_ref() }.older();
-        if at_once { sink.free(version) } else { sink.retire(version) }
+        if at_once {
+            sink.free(version)
+        } else {
+            sink.retire(version)
+        }
+        unlinked += 1;
     }
+    unlinked
 }

@@ -129,6 +129,14 @@ impl<W: Words> TableCore<W> {
         })
     }
 
+    /// The index of a shard, by a number that came from the store's ring.
+    #[inline(always)]
+    pub(crate) fn index(&self, shard: u32) -> &HashIndex<W> {
+        debug_assert!((shard as usize) < self.shards.len());
+        // SAFETY: a table has an index for each shard of its store's ring.
+        unsafe { self.shards.get_unchecked(shard as usize) }
+    }
+
     /// The hash of a record's key.
     pub(crate) fn hash_of(&self, record: *const Record<W>, state: &ahash::RandomState) -> u64 {
         let (at, len) = self.schema.key_at(record);
