@@ -48,24 +48,25 @@ impl<P: Protocol> Drop for TakeBack<'_, '_, P> {
 
 fn try_commit<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, Participants> {
     cx.worker.access.order_writes();
-    let shards = participants(cx);
-    if shards.is_power_of_two() {
+    if touches_one_shard(cx) {
         one_phase(cx).map(|()| Participants::One)
     } else {
         two_phase(cx).map(|()| Participants::Several)
     }
 }
 
-/// One bit for each shard that the transaction read from or writes to.
-fn participants<P: Protocol>(cx: &Context<'_, P>) -> u64 {
+/// Whether one shard holds everything that the transaction read and writes.
+fn touches_one_shard<P: Protocol>(cx: &Context<'_, P>) -> bool {
     if cx.core.ring.shards() == 1 {
-        return 1;
+        return true;
     }
     let access = &cx.worker.access;
     let writes = access.writes.iter().map(|write| write.shard);
     let reads = access.reads.iter().map(|read| read.shard);
     let absents = access.absents.iter().map(|absent| absent.shard);
-    writes.chain(reads).chain(absents).fold(0, |shards, shard| shards | 1 << shard)
+    let mut shards = writes.chain(reads).chain(absents);
+    let first = shards.next();
+    shards.all(|shard| Some(shard) == first)
 }
 
 fn one_phase<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, ()> {

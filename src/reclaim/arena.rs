@@ -39,14 +39,24 @@ pub(crate) const fn class_of(size: usize) -> Option<u8> {
     Some(class as u8)
 }
 
-/// The number of bytes in a block of `class`.
-pub(crate) const fn class_size(class: u8) -> usize {
-    let class = class as usize;
-    match class {
-        0..=15 => (class + 1) * 16,
-        16..=27 => 256 + (class - 15) * 64,
-        _ => 1024 + (class - 27) * 256,
+const CLASS_SIZES: [u16; CLASSES] = {
+    let mut sizes = [0; CLASSES];
+    let mut class = 0;
+    while class < CLASSES {
+        sizes[class] = match class {
+            0..=15 => (class + 1) * 16,
+            16..=27 => 256 + (class - 15) * 64,
+            _ => 1024 + (class - 27) * 256,
+        } as u16;
+        class += 1;
     }
+    sizes
+};
+
+/// The number of bytes in a block of `class`.
+#[inline]
+pub(crate) const fn class_size(class: u8) -> usize {
+    CLASS_SIZES[class as usize] as usize
 }
 
 const _: () = assert!(class_size(CLASSES as u8 - 1) == BLOCK_MAX);
@@ -230,7 +240,7 @@ impl Arena {
     }
 
     /// A block of `size` bytes aligned to `align`, and its class. `None` when there is no memory.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn allocate(
         &mut self,
         pool: &ChunkPool,
@@ -247,13 +257,7 @@ impl Arena {
                 list.active_len -= 1;
                 return Some((block.cast(), class));
             }
-            let size = class_size(class);
-            let bump = self.next_block(size);
-            if (bump as usize) + size <= self.bump_end as usize {
-                self.bump = bump.wrapping_add(size);
-                return NonNull::new(bump).map(|block| (block, class));
-            }
-            return self.allocate_slow(pool, class).map(|block| (block, class));
+            return self.allocate_anew(pool, class).map(|block| (block, class));
         }
         let layout = Layout::from_size_align(size.max(1), align.max(BLOCK_ALIGN)).ok()?;
         // SAFETY: the size is not zero.
@@ -261,8 +265,19 @@ impl Arena {
         Some((block, OWN_ALLOCATION))
     }
 
-    #[cold]
+    /// A block that was not on the free list.
     #[inline(never)]
+    fn allocate_anew(&mut self, pool: &ChunkPool, class: u8) -> Option<NonNull<u8>> {
+        let size = class_size(class);
+        let block = self.next_block(size);
+        if (block as usize) + size <= self.bump_end as usize {
+            self.bump = block.wrapping_add(size);
+            return NonNull::new(block);
+        }
+        self.allocate_slow(pool, class)
+    }
+
+    #[cold]
     fn allocate_slow(&mut self, pool: &ChunkPool, class: u8) -> Option<NonNull<u8>> {
         let list = &mut self.free[class as usize];
         let magazine = if list.spare.is_null() { pool.take(class as usize) } else { list.spare };

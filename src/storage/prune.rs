@@ -65,6 +65,32 @@ fn committed_begin<W: Words>(version: &Version<W>) -> Option<u64> {
     }
 }
 
+/// Unlinks everything below the newest version of a record, in the common case that this version
+/// holds a value which every snapshot sees; returns it, and how many versions there were. `None`,
+/// and nothing is done, in any other case.
+///
+/// # Safety
+///
+/// As for [`prune`].
+#[inline]
+pub(crate) unsafe fn prune_below_newest<W: Words>(
+    record: &Record<W>,
+    live: &Live,
+    sink: &mut impl Unlinked<W>,
+) -> Option<(NonNull<Version<W>>, u64)> {
+    let newest = NonNull::new(record.head().version())?;
+    // SAFETY: the caller is pinned.
+    let version = unsafe { newest.as_ref() };
+    let seen_by_all = matches!(version.stamp(), Stamp::At(begin) if begin < live.watermark());
+    if !seen_by_all || version.is_tombstone() {
+        return None;
+    }
+    // SAFETY: the caller's promise; nobody who is open walks below this version.
+    let unlinked = unsafe { unlink(newest, std::ptr::null_mut(), true, sink) };
+    version.set_depth(0);
+    Some((newest, 1 + unlinked))
+}
+
 /// What is left of the chain of a record that has one committed version at most.
 ///
 /// # Safety
@@ -111,15 +137,6 @@ pub(crate) unsafe fn prune<W: Words>(
             None => return Left::TooNew,
         }
     };
-    if live.watermark() > newest_begin {
-        // The common case: every snapshot sees the newest version or a later one.
-        // SAFETY: as above; everything below is dead, and nobody stands on it.
-        let unlinked = unsafe { unlink(newest, std::ptr::null_mut(), true, sink) };
-        // SAFETY: as above.
-        unsafe { newest.as_ref() }.set_depth(0);
-        let newest = newest.as_ptr();
-        return Left::Versions { newest, kept: 0, blocker: u64::MAX, length: 1 + unlinked };
-    }
     // The last version kept so far, and its begin; the version looked at, and when it was
     // overwritten.
     let (mut last, mut last_begin) = (newest, newest_begin);
@@ -155,6 +172,7 @@ pub(crate) unsafe fn prune<W: Words>(
 ///
 /// As for [`prune`]; `to` (or null) is below `from`, and every version between is dead. With
 /// `at_once`, every open snapshot is above the begin of `from`.
+#[inline]
 unsafe fn unlink<W: Words>(
     from: NonNull<Version<W>>,
     to: *mut Version<W>,

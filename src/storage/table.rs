@@ -180,7 +180,8 @@ impl<W: Words> TableCore<W> {
 
     #[inline]
     fn claim_inline(&self, record: &Record<W>, size: usize) -> Option<(NonNull<u8>, u8)> {
-        if record.class == OWN_ALLOCATION {
+        // Most often it is in use.
+        if !record.inline_is_free() || record.class == OWN_ALLOCATION {
             return None;
         }
         let offset = self.schema.inline_offset(self.schema.key_at(record).1 as usize);
