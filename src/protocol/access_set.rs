@@ -145,12 +145,20 @@ impl<W: Words> AccessSet<W> {
     }
 
     /// Adds a write to a key that has none yet.
+    #[inline]
     pub(crate) fn push_write(&mut self, entry: WriteEntry<W>) {
         self.filter |= Self::filter_bit(entry.hash);
         self.writes.push(entry);
-        if self.writes.len() * 2 > self.places.len() && self.writes.len() > LINEAR_MAX {
+        if self.writes.len() > LINEAR_MAX {
+            self.add_place();
+        }
+    }
+
+    #[inline(never)]
+    fn add_place(&mut self) {
+        if self.writes.len() * 2 > self.places.len() {
             self.rebuild_places();
-        } else if !self.places.is_empty() {
+        } else {
             self.place(self.writes.len() - 1);
         }
     }

@@ -231,6 +231,35 @@ where
     Ok(())
 }
 
+/// Adds the write of an update whose closure has run since its base was read.
+#[inline]
+pub(super) fn write_after<K, V, Q, P>(
+    cx: &mut Context<'_, P>,
+    table: &Table<K, V, P>,
+    key: &Q,
+    home: Home,
+    base: Base<P::Words>,
+    value: V::Input<'_>,
+) -> Result<(), Stop<P>>
+where
+    K: Key + Borrow<Q> + ?Sized,
+    V: Value + ?Sized,
+    Q: Eq + ?Sized,
+    P: Protocol,
+{
+    // The closure may have written to the key itself; this comes after.
+    if let Some(index) = find_own(cx, table, key, home.hash) {
+        let write = &mut cx.worker.access.writes[index];
+        if base.record.is_some() && write.kind == WriteKind::Blind {
+            (write.kind, write.base) = (WriteKind::Based, base.version);
+        }
+        return Ok(replace(cx, table, index, Some(value))?);
+    }
+    // Found in the step before, under the same snapshot, which has kept it alive.
+    let record = base.record.expect("a value that is not our own has a record");
+    write(cx, table, record, home, WriteKind::Based, base.version, Some(value))
+}
+
 /// Adds a write to a key without a record: makes the record, private until commit.
 pub(super) fn insert_record<K, V, P>(
     cx: &mut Context<'_, P>,

@@ -1,8 +1,8 @@
 //! Reads and writes.
 
 use super::operation::{
-    Base, Home, Place, Stop, dispose, find_own, insert_record, locate, prefetch, read, read_base,
-    replace, write,
+    Base, Home, Place, Stop, dispose, insert_record, locate, prefetch, read, read_base, replace,
+    write, write_after,
 };
 use super::retry::{next_back_off, right_of_way};
 use super::{RetryPolicy, Store, Table};
@@ -11,7 +11,7 @@ use crate::error::{Abort, AbortReason, Error, TransactionError};
 use crate::limits::{PAYLOAD_LEN_MAX_BYTES, STARVING_AFTER_RETRIES};
 use crate::protocol::access_set::WriteKind;
 use crate::protocol::context::{Context, Worker, WorkerCell};
-use crate::protocol::{Conflict, Mvocc, Protocol};
+use crate::protocol::{Conflict, Mvocc, Protocol, Reads};
 use crate::storage::payload::{Key, Value};
 use crate::storage::version::Version;
 use crate::sync::step::{self, Step as Point};
@@ -510,6 +510,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
 impl<P: Protocol> Transaction<'_, P> {
     /// What an update is based on, and its value; `None` if the key is absent.
     #[allow(clippy::type_complexity, reason = "a pair, used twice, next to each other")]
+    #[inline(always)]
     fn base<K, V, Q>(
         &self,
         table: &Table<K, V, P>,
@@ -521,17 +522,28 @@ impl<P: Protocol> Transaction<'_, P> {
         V: Value + ?Sized,
         Q: Hash + Eq + ?Sized,
     {
-        let base = self.step(|cx, _| {
-            let place = locate(cx, table, key, home);
-            let version = read_base(cx, table, &place, home)?;
-            let record = match place {
-                Place::Record(record) => Some(record),
-                Place::Own(_) | Place::Absent(_) => None,
-            };
-            // Within the step: see `get`.
-            Ok(self.value(table, version).map(|value| (Base { record, version }, value)))
-        });
-        base.map_err(|conflict| self.meet(conflict))
+        let busy = self.busy();
+        // SAFETY: as in `step`, which is written out here as in `get`.
+        let worker = unsafe { &mut *self.cell.worker.get() };
+        let guard = worker.handle.pin();
+        let mut cx = Context { core: &self.store.core, worker, tallies: &self.cell.tallies };
+        let place = locate(&cx, table, key, home);
+        match read_base(&mut cx, table, &place, home) {
+            Ok(version) => {
+                let record = match place {
+                    Place::Record(record) => Some(record),
+                    Place::Own(_) | Place::Absent(_) => None,
+                };
+                // While pinned: see `get`.
+                let value = self.value(table, version);
+                drop(guard);
+                Ok(value.map(|value| (Base { record, version }, value)))
+            }
+            Err(conflict) => {
+                drop((guard, busy));
+                Err(self.meet(conflict))
+            }
+        }
     }
 
     /// Runs the user's closure while the snapshot stays where it is: the value that the closure
@@ -546,6 +558,7 @@ impl<P: Protocol> Transaction<'_, P> {
     }
 
     /// Writes what an update's closure made of the value that it was given.
+    #[inline]
     fn write_based<K, V, Q>(
         &self,
         table: &Table<K, V, P>,
@@ -561,19 +574,14 @@ impl<P: Protocol> Transaction<'_, P> {
     {
         // The closure may have failed or rolled back this very transaction.
         self.check(table)?;
-        let written = self.step(|cx, _| {
-            // The closure may have written to the key itself; this comes after.
-            if let Some(index) = find_own(cx, table, key, home.hash) {
-                let write = &mut cx.worker.access.writes[index];
-                if base.record.is_some() && write.kind == WriteKind::Blind {
-                    (write.kind, write.base) = (WriteKind::Based, base.version);
-                }
-                return Ok(replace(cx, table, index, Some(value))?);
-            }
-            // Found in the step before, under the same snapshot, which has kept it alive.
-            let record = base.record.expect("a value that is not our own has a record");
-            write(cx, table, record, home, WriteKind::Based, base.version, Some(value))
-        });
+        let busy = self.busy();
+        // SAFETY: as in `step`.
+        let worker = unsafe { &mut *self.cell.worker.get() };
+        // What follows touches the record, which the snapshot keeps alive, and no version but ours.
+        let guard = (P::READS == Reads::Newest).then(|| worker.handle.pin());
+        let mut cx = Context { core: &self.store.core, worker, tallies: &self.cell.tallies };
+        let written = write_after(&mut cx, table, key, home, base, value);
+        drop((guard, busy));
         written.map_err(|stop| self.stop(stop))?;
         Ok(true)
     }
