@@ -13,6 +13,7 @@ pub(crate) mod access_set;
 pub(crate) mod context;
 pub(crate) mod install;
 pub(crate) mod janitor;
+mod multi_version;
 
 #[cfg(all(test, loom))]
 mod models;
