@@ -17,10 +17,19 @@ pub(crate) mod janitor;
 #[cfg(all(test, loom))]
 mod models;
 mod mvocc;
+mod no_wait;
+mod record_lock;
 mod serial;
+mod single_version;
+mod two_phase_locking;
+mod wait_die;
+mod wound_wait;
 
 pub use mvocc::Mvocc;
+pub use no_wait::NoWait;
 pub use serial::Serial;
+pub use wait_die::WaitDie;
+pub use wound_wait::WoundWait;
 
 use crate::error::AbortReason;
 use crate::storage::Words;
@@ -253,5 +262,8 @@ macro_rules! registry {
 
 registry! {
     Mvocc,
+    NoWait,
+    WaitDie,
+    WoundWait,
     Serial,
 }
