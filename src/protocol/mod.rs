@@ -178,6 +178,7 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     fn read_base(
         cx: &mut Context<'_, Self>,
         record: &Record<Self::Words>,
+        shard: u32,
     ) -> Step<Self, *mut Version<Self::Words>>;
 
     /// Records that a key has no record.

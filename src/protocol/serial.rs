@@ -76,7 +76,11 @@ impl Protocol for Serial {
         Ok(single_version::newest(record).0)
     }
 
-    fn read_base(_cx: &mut Cx<'_>, record: &Record<NoWords>) -> Step<Self, *mut Version<NoWords>> {
+    fn read_base(
+        _cx: &mut Cx<'_>,
+        record: &Record<NoWords>,
+        _shard: u32,
+    ) -> Step<Self, *mut Version<NoWords>> {
         Ok(single_version::newest(record).0)
     }
 

@@ -221,6 +221,7 @@ impl<R: Policy> Protocol for TwoPhaseLocking<R> {
     fn read_base(
         cx: &mut Cx<'_, R>,
         record: &Record<LockWords>,
+        _shard: u32,
     ) -> Step<Self, *mut Version<LockWords>> {
         lock_to_write(cx, record)?;
         Ok(single_version::present(record))
