@@ -10,6 +10,7 @@ use crate::error::AbortReason;
 use crate::limits::REDRAWS_MAX;
 use crate::protocol::context::Context;
 use crate::protocol::{Conflict, Protocol, Step};
+use crate::shard::members;
 use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 
@@ -107,15 +108,6 @@ fn until_decided<P: Protocol>(
         }
     }
     Err(Conflict::new(AbortReason::FloorRaised))
-}
-
-fn members(mut shards: u64) -> impl Iterator<Item = u32> {
-    std::iter::from_fn(move || {
-        let shard = shards.trailing_zeros();
-        // Clears the lowest bit; with none left there is no such shard.
-        shards &= shards.wrapping_sub(1);
-        (shard < u64::BITS).then_some(shard)
-    })
 }
 
 /// The entries of one shard, in a list that is ordered by shard.

@@ -14,6 +14,7 @@ pub(crate) mod context;
 pub(crate) mod install;
 pub(crate) mod janitor;
 
+mod hstore;
 #[cfg(all(test, loom))]
 mod models;
 mod mvocc;
@@ -25,6 +26,7 @@ mod two_phase_locking;
 mod wait_die;
 mod wound_wait;
 
+pub use hstore::HStore;
 pub use mvocc::Mvocc;
 pub use no_wait::NoWait;
 pub use serial::Serial;
@@ -266,5 +268,6 @@ registry! {
     NoWait,
     WaitDie,
     WoundWait,
+    HStore,
     Serial,
 }
