@@ -15,13 +15,24 @@ pub(crate) mod install;
 pub(crate) mod janitor;
 mod multi_version;
 
+mod hstore;
 #[cfg(all(test, loom))]
 mod models;
 mod mvocc;
+mod no_wait;
+mod record_lock;
 mod serial;
+mod single_version;
+mod two_phase_locking;
+mod wait_die;
+mod wound_wait;
 
+pub use hstore::HStore;
 pub use mvocc::Mvocc;
+pub use no_wait::NoWait;
 pub use serial::Serial;
+pub use wait_die::WaitDie;
+pub use wound_wait::WoundWait;
 
 use crate::error::AbortReason;
 use crate::storage::Words;
@@ -170,6 +181,7 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     fn read_base(
         cx: &mut Context<'_, Self>,
         record: &Record<Self::Words>,
+        shard: u32,
     ) -> Step<Self, *mut Version<Self::Words>>;
 
     /// Records that a key has no record.
@@ -255,5 +267,9 @@ macro_rules! registry {
 
 registry! {
     Mvocc,
+    NoWait,
+    WaitDie,
+    WoundWait,
+    HStore,
     Serial,
 }

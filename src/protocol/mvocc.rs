@@ -89,7 +89,11 @@ impl Protocol for Mvocc {
     }
 
     #[inline]
-    fn read_base(cx: &mut Cx<'_>, record: &Record<NoWords>) -> Step<Self, *mut Version<NoWords>> {
+    fn read_base(
+        cx: &mut Cx<'_>,
+        record: &Record<NoWords>,
+        _shard: u32,
+    ) -> Step<Self, *mut Version<NoWords>> {
         let (version, newest) = visible(cx, record)?;
         if !newest {
             // Somebody has committed a newer version: this write could only fail at commit.

@@ -161,7 +161,7 @@ where
         Place::Record(record) => {
             // SAFETY: this step is pinned since before the record was found.
             let record = unsafe { &*record };
-            let version = P::read_base(cx, record)?;
+            let version = P::read_base(cx, record, home.shard)?;
             // SAFETY: visible, hence alive.
             let found = NonNull::new(version).map(|version| unsafe { version.as_ref() });
             let present = found.is_some_and(|version| !version.is_tombstone());
