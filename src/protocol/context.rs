@@ -178,8 +178,6 @@ pub(crate) struct Worker<P: Protocol> {
     pub(crate) backoff_ns: u64,
     pub(crate) random: u64,
     pub(crate) runs: u64,
-    /// Space for the hashes and shards of a batch of keys.
-    pub(crate) homes: Vec<(u64, u32)>,
 }
 
 /// A worker and what others may use of it.
@@ -269,7 +267,6 @@ impl<P: Protocol> Core<P> {
                 backoff_ns: crate::limits::BACKOFF_MIN_NS,
                 random: 0x9e37_79b9_7f4a_7c15 ^ (id as u64 + 1),
                 runs: 0,
-                homes: Vec::new(),
             }),
         });
         // Another thread that looks for a free worker may take the new one first; then look again.

@@ -353,34 +353,39 @@ fn dispose_write<P: Protocol>(cx: &mut Context<'_, P>, write: &WriteEntry<P::Wor
     }
 }
 
-/// Fetches what reads of these keys will need, one level of pointers after the other, so that the
-/// misses of a level overlap. Leaves the keys' homes in the worker.
-pub(super) fn prefetch<W, Q, P>(cx: &mut Context<'_, P>, table: &TableCore<W>, keys: &[&Q])
+/// Keys that a batch has in flight together: as many as a core has line-fill buffers.
+pub(super) const BATCH: usize = 12;
+
+/// Fetches what reads of these keys (a batch at most) will need, one level of pointers after the
+/// other, so that the misses of a level overlap. Returns the keys' homes.
+#[inline]
+pub(super) fn prefetch<W, Q, P>(core: &Core<P>, table: &TableCore<W>, keys: &[&Q]) -> [Home; BATCH]
 where
     W: Words,
     Q: Hash + ?Sized,
     P: Protocol<Words = W>,
 {
-    let core = cx.core;
-    cx.worker.homes.clear();
-    for key in keys {
-        let home = Home::of(core, core.hasher.hash_one(*key));
+    let mut homes = [Home { hash: 0, shard: 0 }; BATCH];
+    let mut records = [std::ptr::null::<Record<W>>(); BATCH];
+    for (key, home) in keys.iter().zip(&mut homes) {
+        *home = Home::of(core, core.hasher.hash_one(*key));
         table.index(home.shard).prefetch(home.hash);
-        cx.worker.homes.push((home.hash, home.shard));
     }
-    for &(hash, shard) in &cx.worker.homes {
-        if let Some(record) = table.index(shard).candidate(hash) {
+    for (home, record) in homes.iter().zip(&mut records).take(keys.len()) {
+        if let Some(candidate) = table.index(home.shard).candidate(home.hash) {
+            *record = candidate;
             for line in 0..table.schema.lines_of_record() {
-                prefetch_line(record.cast::<u8>().wrapping_add(64 * line));
+                prefetch_line(candidate.cast::<u8>().wrapping_add(64 * line));
             }
         }
     }
-    for &(hash, shard) in &cx.worker.homes {
-        if let Some(record) = table.index(shard).candidate(hash) {
-            // SAFETY: found in the index by this pinned step.
-            let version = unsafe { &*record }.head().version().cast::<u8>();
+    for &record in records.iter().take(keys.len()) {
+        // SAFETY: found in the index by this pinned step, or null.
+        if let Some(record) = unsafe { record.as_ref() } {
+            let version = record.head().version().cast::<u8>();
             prefetch_line(version);
             prefetch_line(version.wrapping_add(64));
         }
     }
+    homes
 }

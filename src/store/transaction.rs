@@ -1,8 +1,8 @@
 //! Reads and writes.
 
 use super::operation::{
-    Base, Home, Place, Stop, dispose, insert_record, locate, prefetch, read, read_base, replace,
-    write, write_after,
+    BATCH, Base, Home, Place, Stop, dispose, insert_record, locate, prefetch, read, read_base,
+    replace, write, write_after,
 };
 use super::retry::{next_back_off, right_of_way};
 use super::{RetryPolicy, Store, Table};
@@ -21,9 +21,6 @@ use std::cell::Cell;
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-
-/// Keys that `get_many` has in flight together: as many as a core has line-fill buffers.
-const BATCH: usize = 12;
 
 /// A transaction: a consistent snapshot, and the writes that will be committed on top of it.
 ///
@@ -281,17 +278,32 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         }
     }
 
-    /// The values of several keys, in their order; clears `found` first. The cache misses of a
-    /// batch overlap, so this is faster than as many calls of [`Transaction::get`].
+    /// The values of several keys, each in its place of `found`. The cache misses of a batch
+    /// overlap, so this is faster than as many calls of [`Transaction::get`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), chronolith::TransactionError> {
+    /// # let store = chronolith::Store::new();
+    /// # let table = store.table::<u64, u64>("numbers")?;
+    /// # store.transact(|tx| tx.put(&table, 1, 10))?;
+    /// let sum = store.view(|tx| {
+    ///     let mut found = [None; 2];
+    ///     tx.get_many(&table, &[&1, &2], &mut found)?;
+    ///     Ok(found.into_iter().flatten().sum::<u64>())
+    /// })?;
+    /// assert_eq!(sum, 10);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As for [`Transaction::get`].
+    /// As for [`Transaction::get`]; [`Error::BatchLength`] if there are not as many places as keys.
     pub fn get_many<'a, K, V, Q>(
         &'a self,
         table: &Table<K, V, P>,
         keys: &[&Q],
-        found: &mut Vec<Option<&'a V>>,
+        found: &mut [Option<&'a V>],
     ) -> Result<(), TransactionError>
     where
         K: Key + Borrow<Q> + ?Sized,
@@ -299,14 +311,14 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         Q: Hash + Eq + ?Sized,
     {
         self.check(table)?;
-        found.clear();
+        if keys.len() != found.len() {
+            return Err(Error::BatchLength { keys: keys.len(), places: found.len() }.into());
+        }
         let outcome = self.step(|cx, _| {
-            for batch in keys.chunks(BATCH) {
-                prefetch(cx, table.core(), batch);
-                for (place, key) in batch.iter().enumerate() {
-                    let (hash, shard) = cx.worker.homes[place];
-                    let home = Home { hash, shard };
-                    found.push(self.value(table, read(cx, table, *key, home)?));
+            for (keys, found) in keys.chunks(BATCH).zip(found.chunks_mut(BATCH)) {
+                let homes = prefetch(cx.core, table.core(), keys);
+                for ((key, home), found) in keys.iter().zip(homes).zip(found) {
+                    *found = self.value(table, read(cx, table, *key, home)?);
                 }
             }
             Ok(())
