@@ -76,6 +76,19 @@ pub enum Reads {
     Newest,
 }
 
+/// What a protocol does about ranges of ordered tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ranges {
+    /// It has none.
+    Unsupported,
+    /// They show what the transaction's snapshot, or its locks, let them show; there is nothing to
+    /// check at commit.
+    Unchecked,
+    /// At commit no key may have been inserted into a range that was read.
+    Validated,
+}
+
 /// What a thread that stops can do to the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -145,6 +158,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// Whether a transaction that only reads has to validate what it read. Its reads are recorded
     /// then, also in a `view`, which may abort.
     const VALIDATES_READ_ONLY: bool;
+    /// What it does about ranges.
+    const RANGES: Ranges = Ranges::Unsupported;
 
     /// The words that it keeps in records and versions.
     type Words: Words;
@@ -193,6 +208,13 @@ pub trait Protocol: Sized + Send + Sync + 'static {
         hash: u64,
         shard: u32,
     ) -> Step<Self, ()>;
+
+    /// Announces that ranges of this shard are about to be read.
+    #[doc(hidden)]
+    #[inline]
+    fn read_range(_cx: &mut Context<'_, Self>, _shard: u32) -> Step<Self, ()> {
+        Ok(())
+    }
 
     /// Announces a write to a record (null: to a key without one) when the transaction asks for it;
     /// `prepare` comes at commit. With [`Reads::Snapshot`] it may run unpinned: the record is alive,

@@ -70,14 +70,13 @@ use super::record::Record;
 use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step};
 use crate::sync::{AtomicPtr, Ordering, model_fence};
-use node::{
-    Extent, Fence, Inner, KeyOf, Leaf, Link, Node, OwnedNode, Places, SLOTS, Side, Slot, prefetch,
-};
+use node::{Extent, Fence, Inner, KeyOf, Leaf, Link, Node, Places, SLOTS, Side, Slot, prefetch};
 use rebuild::Builder;
 use std::cmp;
 use std::ops::Bound;
 
 pub(crate) use cursor::Cursor;
+pub(crate) use node::OwnedNode;
 
 /// How the keys of an index's records are ordered.
 pub(crate) trait KeyOrder<W: Words> {
@@ -458,28 +457,18 @@ impl<W: Words> OrderedIndex<W> {
         true
     }
 
-    /// Visits every record, also those that the index owns. The caller has the index to itself.
-    pub(crate) fn drain(&mut self, mut visit: impl FnMut(*mut Record<W>)) {
+    /// Visits every record that the index owns. The caller has the index to itself.
+    pub(crate) fn drain_owned(&mut self, mut visit: impl FnMut(*mut Record<W>)) {
         // SAFETY: `&mut self`.
-        unsafe { Self::walk(self.root(), &mut |node| Self::records(node, &mut visit)) }
-    }
-
-    fn records(node: Link<W>, visit: &mut impl FnMut(*mut Record<W>)) {
-        // SAFETY: the caller walks over nodes that are alive.
-        if unsafe { &*node }.level > 0 {
-            return;
-        }
-        // SAFETY: as above; this is a leaf.
-        let leaf = unsafe { &*node.cast::<Leaf<W>>() };
-        let extent = leaf.extent();
-        let slots = node::SORTED..node::SORTED + usize::from(extent.filled);
-        for entry in (0..leaf.node.len()).chain(slots) {
-            if !extent.is_removed(entry) {
-                visit(leaf.record(entry));
-            }
-        }
-        if let Some(fence) = leaf.node.low.filter(|_| extent.owns_fence()) {
-            visit(fence.record);
+        unsafe {
+            Self::walk(self.root(), &mut |node| {
+                if (*node).level == 0 {
+                    let leaf = &*node.cast::<Leaf<W>>();
+                    if let Some(fence) = leaf.node.low.filter(|_| leaf.extent().owns_fence()) {
+                        visit(fence.record);
+                    }
+                }
+            });
         }
     }
 

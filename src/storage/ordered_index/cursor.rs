@@ -58,7 +58,7 @@ fn key_of<S>(bound: &Bound<S>) -> Option<&S> {
 impl<'a, W: Words, S: Sought<W>, O: KeyOrder<W>, const REVERSED: bool>
     Cursor<'a, W, S, O, REVERSED>
 {
-    pub(super) fn new(
+    pub(crate) fn new(
         index: &'a OrderedIndex<W>,
         low: Bound<S>,
         high: Bound<S>,
