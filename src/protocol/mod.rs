@@ -18,9 +18,12 @@ pub(crate) mod janitor;
 mod models;
 mod mvocc;
 mod serial;
+mod silo;
+mod single_version;
 
 pub use mvocc::Mvocc;
 pub use serial::Serial;
+pub use silo::Silo;
 
 use crate::error::AbortReason;
 use crate::storage::Words;
@@ -254,4 +257,5 @@ macro_rules! registry {
 registry! {
     Mvocc,
     Serial,
+    Silo,
 }

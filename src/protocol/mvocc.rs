@@ -38,7 +38,7 @@
 //! bounded spin, whatever its priority; priority only decides how long the spin is. What a stopped
 //! thread has decided but not cleaned up is read through its decision word, and installed over.
 
-use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteKind, WriteState};
+use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteKind};
 use super::context::Context;
 use super::install;
 use super::janitor::{Garbage, new_decision};
@@ -203,12 +203,7 @@ impl Protocol for Mvocc {
             // SAFETY: retired at the end of this function.
             unsafe { decision.as_ref() }.abort();
         }
-        for index in 0..cx.worker.access.writes.len() {
-            if cx.worker.access.writes[index].state == WriteState::Installed {
-                step::at(Point::AbortUnlink);
-                install::take_back(cx, index);
-            }
-        }
+        install::take_all_back(cx);
         retire_decision(cx);
     }
 }

@@ -1,10 +1,8 @@
 //! `serial`: one transaction at a time, behind one mutex. The oracle that tests hold others to, and
 //! the proof that the seam between protocols and storage is real.
 
-use super::access_set::{WriteKind, WriteState};
 use super::context::{Context, Core, Worker};
-use super::{Conflict, Isolation, Progress, Protocol, Reads, Step, install};
-use crate::clock::TIMESTAMP_MAX;
+use super::{Conflict, Isolation, Progress, Protocol, Reads, Step, install, single_version};
 use crate::error::AbortReason;
 use crate::limits::LOCK_WAIT_MAX_MS;
 use crate::storage::NoWords;
@@ -74,13 +72,9 @@ impl Protocol for Serial {
     type Shared = Turnstile;
     type Local = ();
 
-    fn begin(core: &Core<Self>, worker: &mut Worker<Self>) -> Step<Self, ()> {
-        if core.shared.enter() {
-            worker.commit = 0;
-            Ok(())
-        } else {
-            Err(Conflict::new(AbortReason::LockTimeout))
-        }
+    fn begin(core: &Core<Self>, _worker: &mut Worker<Self>) -> Step<Self, ()> {
+        let entered = core.shared.enter();
+        entered.then_some(()).ok_or(Conflict::new(AbortReason::LockTimeout))
     }
 
     fn read(
@@ -106,42 +100,13 @@ impl Protocol for Serial {
         Ok(())
     }
 
-    fn prepare(cx: &mut Cx<'_>, writes: Range<usize>) -> Step<Self, ()> {
-        for index in writes {
-            let write = &cx.worker.access.writes[index];
-            // Newer than anything until it is stamped, so that reclamation leaves what is below
-            // alone. SAFETY: the version is ours.
-            unsafe { &*write.version }.set_begin(TIMESTAMP_MAX);
-            if write.kind == WriteKind::Insert {
-                install::publish_record(cx, index)?;
-                continue;
-            }
-            // SAFETY: the record of an open transaction's write is alive.
-            let record = unsafe { &*write.record };
-            loop {
-                let head = record.head();
-                if head.is_dead() {
-                    return Err(Conflict::at(AbortReason::WriteConflict, record));
-                }
-                let (base, begin) = newest(record);
-                // Reclamation may just have returned the record's ticket: then look again.
-                if install::install_on(cx, index, head, base, begin) {
-                    break;
-                }
-            }
-        }
-        Ok(())
+    fn prepare(cx: &mut Cx<'_>, mut writes: Range<usize>) -> Step<Self, ()> {
+        // Nobody holds a lock, so there is nothing to wait for.
+        writes.try_for_each(|index| single_version::install_pending(cx, index, 0))
     }
 
     fn draw(cx: &mut Cx<'_>) -> Step<Self, ()> {
-        let floor = cx.worker.commit_floor.max(cx.worker.snapshot);
-        while cx.worker.commit <= floor {
-            cx.worker.commit = cx.core.clock.commit();
-        }
-        for write in &cx.worker.access.writes {
-            // SAFETY: installed by `prepare`, and nobody else changes the chain.
-            unsafe { &*write.version }.set_begin(cx.worker.commit);
-        }
+        single_version::draw(cx);
         Ok(())
     }
 
@@ -154,15 +119,12 @@ impl Protocol for Serial {
     }
 
     fn finish(cx: &mut Cx<'_>) {
+        single_version::publish(cx, |()| {});
         install::hand_over(cx);
     }
 
     fn abort(cx: &mut Cx<'_>) {
-        for index in 0..cx.worker.access.writes.len() {
-            if cx.worker.access.writes[index].state == WriteState::Installed {
-                install::take_back(cx, index);
-            }
-        }
+        install::take_all_back(cx);
     }
 
     fn end(core: &Core<Self>, _worker: &mut Worker<Self>) {

@@ -16,6 +16,9 @@ pub(crate) enum Fault {
     IgnoreFloor,
     /// Skip the validation of reads: write skew, lost updates through reads.
     SkipValidation,
+    /// Take a pending version for a committed one: the models of the single-version protocols read
+    /// what was taken back.
+    ReadPending,
     /// Copy an index slot without freezing it first: the growth model loses an insert.
     CopyUnfrozen,
     /// Draw the snapshot before the slot is published: the watermark model frees a visible version.

@@ -1,0 +1,237 @@
+//! What the protocols with one committed version for each record have in common: a version is
+//! installed over the committed one, pending, and either begins or goes back.
+//!
+//! # Definitions
+//!
+//! A version is *pending* from its install until its transaction has committed or taken it back;
+//! the time at which it begins says so. A record whose head is pending is *locked*, by the
+//! transaction that installed it.
+//!
+//! # Invariants
+//!
+//! 1. Nobody installs on a pending version: the install, one compare-and-swap of the head, is the
+//!    lock. It needs no bit of its own, and a record that is locked cannot be taken out of use.
+//! 2. A version that was committed when an open transaction loaded it keeps its address to itself
+//!    until that transaction ends, and never becomes the head again after another has committed. So
+//!    if the head is that version now, it was the newest committed one all the time since.
+//! 3. An overwritten version leaves its chain before the new one begins, which is what unlocks.
+
+use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteKind, WriteState};
+use super::context::Context;
+use super::{Conflict, Place, Protocol, Reads, Step, install};
+use crate::clock::TIMESTAMP_MAX;
+use crate::error::AbortReason;
+use crate::limits::UNDECIDED_SPINS_MAX;
+use crate::storage::Words;
+use crate::storage::hash_index::HashIndex;
+use crate::storage::record::{Head, Record};
+use crate::storage::version::{Stamp, Version};
+use crate::sync::fault::{self, Fault};
+use crate::sync::spin_loop;
+use crate::sync::step::{self, Step as Point};
+
+/// When a pending version begins: later than anything.
+const PENDING: u64 = TIMESTAMP_MAX;
+
+/// A record is locked by another transaction.
+#[derive(Debug)]
+pub(crate) struct Locked;
+
+/// The head of a record and when the version there began (none: 0), once that is a committed one;
+/// waits for at most `spins` pauses.
+///
+/// # Safety
+///
+/// The calling step is pinned, in an open transaction, and the record is alive.
+#[inline(always)]
+pub(crate) unsafe fn newest<W: Words>(
+    record: &Record<W>,
+    mut spins: u32,
+) -> Result<(Head<W>, u64), Locked> {
+    loop {
+        let head = record.head();
+        // SAFETY: a committed version stays until every transaction that was open when it was
+        // overwritten has ended, a pending one until this step ends.
+        let begin = unsafe { head.version().as_ref() }.map_or(0, begin_of);
+        if begin != PENDING || fault::on(Fault::ReadPending) {
+            return Ok((head, begin));
+        }
+        if spins == 0 {
+            return Err(Locked);
+        }
+        spins -= 1;
+        spin_loop();
+    }
+}
+
+#[inline]
+fn begin_of<W: Words>(version: &Version<W>) -> u64 {
+    match version.stamp() {
+        Stamp::At(begin) => begin,
+        Stamp::By(_) => unreachable!("these protocols stamp a version before they install it"),
+    }
+}
+
+/// The newest committed version of a record (null: none). A record that is out of use is a conflict:
+/// its key may have another one.
+#[inline(always)]
+pub(crate) fn read_newest<P: Protocol>(
+    record: &Record<P::Words>,
+) -> Step<P, *mut Version<P::Words>> {
+    step::at(Point::ReadWalk);
+    // SAFETY: a step of an open transaction, which has found the record, and is pinned.
+    match unsafe { newest(record, UNDECIDED_SPINS_MAX) } {
+        Ok((head, _)) if !head.is_dead() => Ok(head.version()),
+        Ok(_) => Err(Conflict::at(AbortReason::ReadValidation, record)),
+        Err(Locked) => Err(Conflict::at(AbortReason::LockConflict, record)),
+    }
+}
+
+/// The same, recorded as read.
+#[inline(always)]
+pub(crate) fn read<P: Protocol>(
+    cx: &mut Context<'_, P>,
+    record: &Record<P::Words>,
+    shard: u32,
+) -> Step<P, *mut Version<P::Words>> {
+    let version = read_newest::<P>(record)?;
+    cx.worker.access.reads.push(ReadEntry { record, version, shard });
+    Ok(version)
+}
+
+/// Marks a private version as pending.
+#[inline]
+pub(crate) fn set_pending<W: Words>(version: &Version<W>) {
+    version.set_begin(PENDING);
+}
+
+/// Installs a write's version on the newest committed one, pending. Waits for whoever has locked
+/// the record for at most `spins` pauses.
+pub(crate) fn install_pending<P: Protocol>(
+    cx: &mut Context<'_, P>,
+    index: usize,
+    spins: u32,
+) -> Step<P, ()> {
+    step::at(Point::PrepareInstall);
+    let WriteEntry { record, version, base, kind, .. } = cx.worker.access.writes[index];
+    // SAFETY: the version is ours.
+    set_pending(unsafe { &*version });
+    if kind == WriteKind::Insert {
+        install::publish_record(cx, index)?;
+        step::at(Point::PrepareInstalled);
+        return Ok(());
+    }
+    // SAFETY: the record of an open transaction's write is alive.
+    let target = unsafe { &*record };
+    loop {
+        // SAFETY: this step is pinned; the record is alive.
+        let (head, begin) = unsafe { newest(target, spins) }
+            .map_err(|Locked| Conflict::at(AbortReason::LockConflict, record))?;
+        let overtaken = kind == WriteKind::Based && head.version() != base;
+        if overtaken || head.is_dead() {
+            return Err(Conflict::at(AbortReason::WriteConflict, record));
+        }
+        // A janitor may just have returned the record's ticket, or another transaction locked it:
+        // then look again.
+        if install::install_on(cx, index, head, head.version(), begin) {
+            step::at(Point::PrepareInstalled);
+            return Ok(());
+        }
+    }
+}
+
+/// Draws the timestamp at which this transaction's versions begin: above those of the versions that
+/// it overwrites, and above its own begin. A transaction without writes needs none.
+#[inline]
+pub(crate) fn draw<P: Protocol>(cx: &mut Context<'_, P>) {
+    if cx.worker.access.writes.is_empty() {
+        return;
+    }
+    let floor = cx.worker.commit_floor.max(cx.worker.snapshot);
+    cx.worker.commit = cx.core.clock.commit();
+    while cx.worker.commit <= floor {
+        cx.worker.commit = cx.core.clock.commit();
+    }
+}
+
+/// After the commit point: takes the overwritten versions out of their chains, then lets the new
+/// ones begin, which unlocks their records. `word` sets the protocol's own word of each before.
+#[inline]
+pub(crate) fn publish<P: Protocol>(
+    cx: &mut Context<'_, P>,
+    word: impl Fn(&<P::Words as Words>::Version),
+) {
+    if P::READS == Reads::Newest {
+        install::supersede(cx);
+    }
+    for write in &cx.worker.access.writes {
+        // SAFETY: our own version; this step has been pinned since before it was installed.
+        let version = unsafe { &*write.version };
+        word(&version.word);
+        version.set_begin(cx.worker.commit);
+        step::at(Point::FinishStamped);
+    }
+}
+
+/// What this transaction has installed on a record: its pending version. The writes are in the
+/// global order.
+#[inline]
+fn installed<'a, P: Protocol>(
+    cx: &'a Context<'_, P>,
+    shard: u32,
+    record: *const Record<P::Words>,
+) -> Option<&'a Version<P::Words>> {
+    let writes = &cx.worker.access.writes;
+    let place = writes
+        .binary_search_by_key(&(shard, record), |write| (write.shard, write.record.cast_const()))
+        .ok()?;
+    let write = &writes[place];
+    // SAFETY: our own version; this step has been pinned since before it was installed.
+    (write.state == WriteState::Installed).then(|| unsafe { &*write.version })
+}
+
+/// Whether this transaction has locked the record by a version on top of what it read.
+#[inline]
+pub(crate) fn locked_over<P: Protocol>(cx: &Context<'_, P>, read: &ReadEntry<P::Words>) -> bool {
+    let own = installed(cx, read.shard, read.record);
+    own.is_some_and(|own| own.older().cast_const() == read.version)
+}
+
+/// Whether what was read is the newest committed version and nobody else has locked the record.
+#[inline]
+pub(crate) fn is_newest<P: Protocol>(cx: &Context<'_, P>, read: &ReadEntry<P::Words>) -> bool {
+    // SAFETY: records that an open transaction has read are not freed.
+    let head = unsafe { &*read.record }.head();
+    if std::ptr::eq(head.version(), read.version) {
+        // Of a record without a version the key may have got another one.
+        return !head.is_dead();
+    }
+    locked_over(cx, read)
+}
+
+/// Whether a key that had no record has none still, but for one that this transaction inserted.
+#[inline]
+pub(crate) fn is_absent<P: Protocol>(cx: &Context<'_, P>, absent: &AbsentEntry<P::Words>) -> bool {
+    // A version on top of another's is no proof of absence.
+    let own = |record: &Record<P::Words>| {
+        installed(cx, absent.shard, record).is_some_and(|version| version.older().is_null())
+    };
+    HashIndex::still_absent(&absent.witness, absent.hash, own)
+}
+
+/// The conflict at a record that has changed, or is about to, since it was read.
+#[cold]
+pub(crate) fn changed<W: Words>(record: *const Record<W>) -> Conflict<W> {
+    // SAFETY: this step is pinned, and records that an open transaction has read are not freed.
+    match unsafe { newest(&*record, 0) } {
+        Ok(_) => Conflict::at(AbortReason::ReadValidation, record),
+        Err(Locked) => Conflict::at(AbortReason::LockConflict, record),
+    }
+}
+
+/// The conflict at a key that had no record and may have one now.
+#[cold]
+pub(crate) fn appeared<W: Words>(absent: &AbsentEntry<W>) -> Conflict<W> {
+    let at = Some(Place::Key(absent.table, absent.hash));
+    Conflict { reason: AbortReason::ReadValidation, at }
+}
