@@ -20,10 +20,12 @@ mod mvocc;
 mod serial;
 mod silo;
 mod single_version;
+mod tictoc;
 
 pub use mvocc::Mvocc;
 pub use serial::Serial;
 pub use silo::Silo;
+pub use tictoc::TicToc;
 
 use crate::error::AbortReason;
 use crate::storage::Words;
@@ -258,4 +260,5 @@ registry! {
     Mvocc,
     Serial,
     Silo,
+    TicToc,
 }

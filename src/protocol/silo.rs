@@ -230,13 +230,15 @@ impl Protocol for Silo {
         if fault::on(Fault::SkipValidation) {
             return Ok(());
         }
-        let mut met = cx.worker.local.met;
+        let (mut met, numbered) = (cx.worker.local.met, !cx.worker.access.writes.is_empty());
         for read in &cx.worker.access.reads[reads] {
             if !single_version::is_newest(cx, read) {
                 return Err(single_version::changed(read.record));
             }
-            // SAFETY: read by this transaction.
-            met = met.max(unsafe { number_of(read.version) });
+            if numbered {
+                // SAFETY: read by this transaction.
+                met = met.max(unsafe { number_of(read.version) });
+            }
         }
         for absent in &cx.worker.access.absents[absents] {
             if !single_version::is_absent(cx, absent) {

@@ -19,6 +19,12 @@ pub(crate) enum Fault {
     /// Take a pending version for a committed one: the models of the single-version protocols read
     /// what was taken back.
     ReadPending,
+    /// Extend the read time of a version that somebody is overwriting: the model of `tictoc` sees a
+    /// reader and a writer of one version in the wrong order.
+    ExtendLocked,
+    /// Do not say that an absence was read: the model of `tictoc` sees an insert that commits before
+    /// a reader that has not seen it.
+    AbsenceUnraised,
     /// Copy an index slot without freezing it first: the growth model loses an insert.
     CopyUnfrozen,
     /// Draw the snapshot before the slot is published: the watermark model frees a visible version.
