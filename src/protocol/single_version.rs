@@ -72,8 +72,8 @@ fn begin_of<W: Words>(version: &Version<W>) -> u64 {
     }
 }
 
-/// The newest committed version of a record (null: none). A record that is out of use is a conflict:
-/// its key may have another one.
+/// The newest committed version of a record (null: none). A record that is out of use is a
+/// conflict: its key may have another one.
 #[inline(always)]
 pub(crate) fn read_newest<P: Protocol>(
     record: &Record<P::Words>,

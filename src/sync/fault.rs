@@ -22,8 +22,8 @@ pub(crate) enum Fault {
     /// Extend the read time of a version that somebody is overwriting: the model of `tictoc` sees a
     /// reader and a writer of one version in the wrong order.
     ExtendLocked,
-    /// Do not say that an absence was read: the model of `tictoc` sees an insert that commits before
-    /// a reader that has not seen it.
+    /// Do not say that an absence was read: the model of `tictoc` sees an insert that commits
+    /// before a reader that has not seen it.
     AbsenceUnraised,
     /// Copy an index slot without freezing it first: the growth model loses an insert.
     CopyUnfrozen,
