@@ -16,6 +16,8 @@ pub(crate) mod janitor;
 
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(all(test, loom))]
+mod models_single_version;
 mod mvocc;
 mod serial;
 mod silo;

@@ -85,12 +85,12 @@ pub struct SiloWords;
 pub struct Number(AtomicU64);
 
 impl Number {
-    fn set(&self, number: u64) {
+    pub(super) fn set(&self, number: u64) {
         // Relaxed: the version's stamp publishes it.
         self.0.store(number, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(super) fn get(&self) -> u64 {
         // Relaxed: whoever asks has loaded the version's stamp before.
         self.0.load(Ordering::Relaxed)
     }
@@ -233,7 +233,7 @@ impl Protocol for Silo {
         let (mut met, numbered) = (cx.worker.local.met, !cx.worker.access.writes.is_empty());
         for read in &cx.worker.access.reads[reads] {
             if !single_version::is_newest(cx, read) {
-                return Err(single_version::changed(read.record));
+                return Err(single_version::changed(cx, read));
             }
             if numbered {
                 // SAFETY: read by this transaction.
@@ -271,5 +271,71 @@ impl Protocol for Silo {
     #[inline]
     fn end(_core: &Core<Self>, worker: &mut Worker<Self>) {
         worker.local.met = 0;
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::clock::ClockSource;
+    use crate::protocol::single_version::tests::word_of;
+    use crate::{Store, TransactionError};
+
+    #[test]
+    fn an_epoch_ends_when_its_time_is_over() {
+        let (clock, epoch) = (Clock::new(ClockSource::SharedCounter), Epoch::default());
+        assert_eq!(epoch.at(10, &clock), 1);
+        assert_eq!(epoch.at(9 + EPOCH_TICKS, &clock), 1);
+        assert_eq!(epoch.at(10 + EPOCH_TICKS, &clock), 2);
+        assert_eq!(epoch.at(11, &clock), 2, "a thread that is late does not turn it back");
+    }
+
+    #[test]
+    fn a_number_is_above_what_it_depends_on_and_in_its_epoch() {
+        let mut local = Local { epoch: 3, met: 0, last: 0 };
+        assert_eq!(local.draw(), 3 << SEQUENCE_BITS);
+        assert_eq!(local.draw(), (3 << SEQUENCE_BITS) + 1, "above its own last one");
+        local.met = (3 << SEQUENCE_BITS) + 7;
+        assert_eq!(local.draw(), (3 << SEQUENCE_BITS) + 8);
+        local.epoch = 4;
+        assert_eq!(local.draw(), 4 << SEQUENCE_BITS);
+    }
+
+    #[test]
+    fn numbers_follow_reads_and_overwrites() -> Result<(), TransactionError> {
+        let store = Store::builder().shards(4).build_with::<Silo>()?;
+        let table = store.table::<u64, u64>("numbers")?;
+        let number = |key| word_of(&store, &table, key, Number::get);
+        // Another worker's transaction, whose own last number is 0.
+        let other = store.begin()?;
+        for value in 0..9 {
+            store.transact(|tx| tx.put(&table, 1, value))?;
+        }
+        let first = number(1);
+        assert_eq!(other.get(&table, &1)?, Some(&8));
+        other.put(&table, 2, 1)?;
+        other.commit()?;
+        assert!(number(2) > first, "it has read the other");
+        store.transact(|tx| tx.update(&table, &2, |value| value + 1).map(drop))?;
+        assert!(number(2) > first + 1, "it has overwritten the other");
+        assert_eq!(number(1), first);
+        assert!(first >> SEQUENCE_BITS > 0, "epochs begin at 1");
+        Ok(())
+    }
+
+    #[test]
+    fn epochs_pass() -> Result<(), TransactionError> {
+        let store = Store::builder().clock(ClockSource::SharedCounter).build_with::<Silo>()?;
+        let table = store.table::<u64, u64>("numbers")?;
+        let epoch = || word_of(&store, &table, 1, Number::get) >> SEQUENCE_BITS;
+        store.transact(|tx| tx.put(&table, 1, 0))?;
+        let before = epoch();
+        // A commit takes two ticks of this clock.
+        for value in 0..EPOCH_TICKS / 2 {
+            store.transact(|tx| tx.put(&table, 1, value))?;
+        }
+        store.transact(|tx| tx.put(&table, 1, 0))?;
+        assert_eq!(epoch(), before + 1);
+        Ok(())
     }
 }

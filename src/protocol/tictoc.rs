@@ -335,7 +335,7 @@ impl Protocol for TicToc {
         }
         for read in &cx.worker.access.reads[reads] {
             if !holds(cx, read) {
-                return Err(single_version::changed(read.record));
+                return Err(single_version::changed(cx, read));
             }
         }
         for absent in &cx.worker.access.absents[absents] {
@@ -382,5 +382,138 @@ impl Protocol for TicToc {
     #[inline]
     fn end(_core: &Core<Self>, worker: &mut Worker<Self>) {
         worker.local.time = 0;
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::protocol::single_version::tests::word_of;
+    use crate::{AbortReason, Store, Table, TransactionError};
+
+    type Numbers = Table<u64, u64, TicToc>;
+
+    fn store() -> Result<(Store<TicToc>, Numbers), TransactionError> {
+        let store = Store::builder().shards(4).build_with::<TicToc>()?;
+        let table = store.table("numbers")?;
+        Ok((store, table))
+    }
+
+    fn put(store: &Store<TicToc>, table: &Numbers, key: u64) -> Result<(), TransactionError> {
+        store.transact(|tx| tx.put(table, key, 0))
+    }
+
+    /// Makes the write time of a key at least 9.
+    fn age(store: &Store<TicToc>, table: &Numbers, key: u64) -> Result<u64, TransactionError> {
+        (0..9).try_for_each(|_| put(store, table, key))?;
+        Ok(word_of(store, table, key, Lifetime::write_time))
+    }
+
+    #[test]
+    fn a_lifetime_is_extended_until_it_is_locked() {
+        let lifetime = Lifetime::default();
+        lifetime.begin(7);
+        assert!(lifetime.extend(9) && lifetime.extend(8));
+        assert_eq!((lifetime.write_time(), lifetime.read_time()), (7, 9));
+        lifetime.lock();
+        assert!(lifetime.extend(9) && !lifetime.extend(10));
+        assert_eq!(lifetime.next_write(), 10);
+        lifetime.unlock();
+        assert!(lifetime.extend(10));
+        lifetime.lock();
+        lifetime.overwritten_at(20);
+        assert!(lifetime.extend(19) && !lifetime.extend(20));
+        assert_eq!((lifetime.write_time(), lifetime.read_time()), (7, 19));
+    }
+
+    #[test]
+    fn a_difference_that_does_not_fit_moves_the_write_time() {
+        let lifetime = Lifetime::default();
+        lifetime.begin(7);
+        assert!(lifetime.extend(7 + DIFFERENCE_MAX));
+        assert_eq!(lifetime.write_time(), 7);
+        assert!(lifetime.extend(10 + DIFFERENCE_MAX));
+        assert_eq!((lifetime.write_time(), lifetime.read_time()), (10, 10 + DIFFERENCE_MAX));
+        lifetime.lock();
+        lifetime.overwritten_at(100 + 2 * DIFFERENCE_MAX);
+        assert_eq!((lifetime.write_time(), lifetime.read_time()), (10, 10 + DIFFERENCE_MAX));
+        assert!(!lifetime.extend(11 + DIFFERENCE_MAX), "it says less than it could, never more");
+    }
+
+    #[test]
+    fn what_was_read_may_be_overwritten_before_the_commit() -> Result<(), TransactionError> {
+        let (store, table) = store()?;
+        put(&store, &table, 1)?;
+        let at = age(&store, &table, 2)?;
+        // The life of key 1 is now known to last until then.
+        store.view(|tx| Ok((tx.get(&table, &1)?.copied(), tx.get(&table, &2)?.copied())))?;
+        let early = store.begin()?;
+        assert_eq!(early.get(&table, &1)?, Some(&0));
+        put(&store, &table, 1)?;
+        assert!(word_of(&store, &table, 1, Lifetime::write_time) > at);
+        early.put(&table, 3, 0)?;
+        early.commit()?;
+        assert!(word_of(&store, &table, 3, Lifetime::write_time) <= at);
+        // And if it has to commit later than that, it aborts.
+        let late = store.begin()?;
+        assert_eq!(late.get(&table, &1)?, Some(&0));
+        put(&store, &table, 1)?;
+        late.put(&table, 1, 0)?;
+        let reason = late.commit().err().and_then(|error| Some(error.abort()?.reason()));
+        assert_eq!(reason, Some(AbortReason::ReadValidation));
+        Ok(())
+    }
+
+    #[test]
+    fn an_order_that_is_not_that_of_real_time() -> Result<(), TransactionError> {
+        let (store, table) = store()?;
+        put(&store, &table, 1)?;
+        age(&store, &table, 2)?;
+        store.view(|tx| Ok((tx.get(&table, &1)?.copied(), tx.get(&table, &2)?.copied())))?;
+        let view = store.begin_view()?;
+        assert_eq!(view.get(&table, &1)?, Some(&0));
+        // This returns ...
+        store.transact(|tx| tx.put(&table, 1, 1))?;
+        // ... before this begins ...
+        store.transact(|tx| tx.put(&table, 3, 1))?;
+        // ... and the view has seen the second and not the first.
+        assert_eq!(view.get(&table, &3)?, Some(&1));
+        view.commit()
+    }
+
+    #[test]
+    fn an_absent_key_is_inserted_after_its_readers() -> Result<(), TransactionError> {
+        let (store, table) = store()?;
+        let at = age(&store, &table, 2)?;
+        let pair =
+            store.view(|tx| Ok((tx.get(&table, &1)?.copied(), tx.get(&table, &2)?.copied())))?;
+        assert_eq!(pair, (None, Some(0)));
+        put(&store, &table, 1)?;
+        assert!(word_of(&store, &table, 1, Lifetime::write_time) > at, "somebody was there");
+        Ok(())
+    }
+
+    #[test]
+    fn a_removed_key_is_inserted_after_the_remove() -> Result<(), TransactionError> {
+        let (store, table) = store()?;
+        let at = age(&store, &table, 1)?;
+        assert!(store.transact(|tx| tx.remove(&table, &1))?);
+        // Reading the absence takes place after the remove.
+        let reader = store.begin()?;
+        assert_eq!(reader.get(&table, &1)?, None);
+        reader.put(&table, 2, 0)?;
+        reader.commit()?;
+        assert!(word_of(&store, &table, 2, Lifetime::write_time) > at);
+        // Until the record is gone, and the word with it.
+        let (mut keys, before) = (0, store.stats().records);
+        while store.stats().records + 100 > before + keys && keys < 100_000 {
+            keys += 1;
+            store.transact(|tx| tx.insert(&table, 99 + keys, 0).map(drop))?;
+            store.transact(|tx| tx.remove(&table, &(99 + keys)).map(drop))?;
+        }
+        assert!(keys < 100_000, "no record ever goes");
+        put(&store, &table, 1)?;
+        assert!(word_of(&store, &table, 1, Lifetime::write_time) > at + 1);
+        Ok(())
     }
 }
