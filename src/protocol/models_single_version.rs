@@ -59,6 +59,8 @@ fn read_against_install() {
                 publish(version, |number| number.set(7));
             })
         };
+        // Without this, loom tries the loads before the installs only.
+        loom::thread::yield_now();
         // SAFETY: nothing is freed in a model.
         if let Ok((head, _)) = unsafe { newest(&record, 0) } {
             // SAFETY: as above.
@@ -160,8 +162,12 @@ fn all_or_nothing() {
                 publish(second, |()| {});
             })
         };
-        // SAFETY: nothing is freed in a model.
-        let read = |place: usize| unsafe { newest(&records[place], 0) }.ok();
+        let read = |place: usize| {
+            // As above.
+            loom::thread::yield_now();
+            // SAFETY: nothing is freed in a model.
+            unsafe { newest(&records[place], 0) }.ok()
+        };
         if let (Some((first, _)), Some((second, _))) = (read(0), read(1)) {
             let (first, second) = (first.version(), second.version());
             if validates(&records[0], first) && validates(&records[1], second) {
