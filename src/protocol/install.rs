@@ -9,7 +9,6 @@ use crate::storage::hash_index::Inserted;
 use crate::storage::record::{Head, Record};
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
-use crate::sync::step::{self, Step as Point};
 use std::ptr::NonNull;
 
 /// Publishes a private record, with the version that the write made for it, in the index. The
@@ -26,7 +25,7 @@ pub(crate) fn publish_record<P: Protocol>(cx: &mut Context<'_, P>, index: usize)
     let same = |other: &Record<P::Words>| {
         other.hash == record.hash && table.same_key(other, record) && !other.head().is_dead()
     };
-    let table_index = &table.shards[write.shard as usize];
+    let table_index = table.index(write.shard);
     let garbage = &mut cx.worker.garbage;
     let mut retire = |array| garbage.push(Garbage::Array(table_index, array));
     match table_index.insert(write.record, write.hash, same, &mut retire) {
@@ -77,18 +76,8 @@ pub(crate) fn install_on<P: Protocol>(
     true
 }
 
-/// Takes everything back that a transaction which aborts has installed.
-pub(crate) fn take_all_back<P: Protocol>(cx: &mut Context<'_, P>) {
-    for index in 0..cx.worker.access.writes.len() {
-        if cx.worker.access.writes[index].state == WriteState::Installed {
-            step::at(Point::AbortUnlink);
-            take_back(cx, index);
-        }
-    }
-}
-
 /// Takes an aborted version out of its chain, unless somebody has installed in its place.
-fn take_back<P: Protocol>(cx: &mut Context<'_, P>, index: usize) {
+pub(crate) fn take_back<P: Protocol>(cx: &mut Context<'_, P>, index: usize) {
     let WriteEntry { record: pointer, version, table, ticket, .. } = cx.worker.access.writes[index];
     // SAFETY: the record of an open transaction's write is alive; the version is ours, or in limbo
     // since this step was pinned.

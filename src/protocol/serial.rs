@@ -9,7 +9,7 @@ use crate::storage::NoWords;
 use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
-use crate::storage::version::{Top, Version, top};
+use crate::storage::version::Version;
 use std::ops::Range;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -49,15 +49,6 @@ impl Turnstile {
 
 type Cx<'a> = Context<'a, Serial>;
 
-/// The newest version of a record; nobody else is changing it.
-fn newest(record: &Record<NoWords>) -> (*mut Version<NoWords>, u64) {
-    // SAFETY: this step is pinned.
-    match unsafe { top(record.head().version()) } {
-        Top::Settled { base, begin } => (base, begin),
-        Top::Undecided(_) => unreachable!("serial versions are stamped before they are installed"),
-    }
-}
-
 #[allow(private_interfaces, reason = "see `Protocol`")]
 impl Protocol for Serial {
     const NAME: &'static str = "serial";
@@ -73,8 +64,7 @@ impl Protocol for Serial {
     type Local = ();
 
     fn begin(core: &Core<Self>, _worker: &mut Worker<Self>) -> Step<Self, ()> {
-        let entered = core.shared.enter();
-        entered.then_some(()).ok_or(Conflict::new(AbortReason::LockTimeout))
+        if core.shared.enter() { Ok(()) } else { Err(Conflict::new(AbortReason::LockTimeout)) }
     }
 
     fn read(
@@ -83,11 +73,15 @@ impl Protocol for Serial {
         _shard: u32,
     ) -> Step<Self, *mut Version<NoWords>> {
         // The newest version stays the newest, and so stays, until this transaction ends.
-        Ok(newest(record).0)
+        Ok(single_version::newest(record).0)
     }
 
-    fn read_base(_cx: &mut Cx<'_>, record: &Record<NoWords>) -> Step<Self, *mut Version<NoWords>> {
-        Ok(newest(record).0)
+    fn read_base(
+        _cx: &mut Cx<'_>,
+        record: &Record<NoWords>,
+        _shard: u32,
+    ) -> Step<Self, *mut Version<NoWords>> {
+        Ok(single_version::newest(record).0)
     }
 
     fn read_absent(
@@ -100,13 +94,19 @@ impl Protocol for Serial {
         Ok(())
     }
 
-    fn prepare(cx: &mut Cx<'_>, mut writes: Range<usize>) -> Step<Self, ()> {
-        // Nobody holds a lock, so there is nothing to wait for.
-        writes.try_for_each(|index| single_version::install_pending(cx, index, 0))
+    fn prepare(cx: &mut Cx<'_>, writes: Range<usize>) -> Step<Self, ()> {
+        for index in writes {
+            single_version::install(cx, index)?;
+        }
+        Ok(())
     }
 
     fn draw(cx: &mut Cx<'_>) -> Step<Self, ()> {
         single_version::draw(cx);
+        for write in &cx.worker.access.writes {
+            // SAFETY: installed by `prepare`, and nobody else changes the chain.
+            unsafe { &*write.version }.set_begin(cx.worker.commit);
+        }
         Ok(())
     }
 
@@ -119,12 +119,11 @@ impl Protocol for Serial {
     }
 
     fn finish(cx: &mut Cx<'_>) {
-        single_version::publish(cx, |()| {});
         install::hand_over(cx);
     }
 
     fn abort(cx: &mut Cx<'_>) {
-        install::take_all_back(cx);
+        single_version::take_back(cx);
     }
 
     fn end(core: &Core<Self>, _worker: &mut Worker<Self>) {

@@ -10,7 +10,7 @@
 //!
 //! * *A version has the number, not a record.* Silo overwrites a record in place, so it reads
 //!   number, data, number, and validates by the number. Here a write swings the record's head to
-//!   another version, whose address is its own while anybody can compare it (`single_version.rs`,
+//!   another version, whose address is its own while anybody can compare it (`optimistic.rs`,
 //!   invariant 2): one load gives data and identity together, and validation compares addresses.
 //!   For the same reason the lock bit is the pending head: one locked instruction locks and
 //!   installs, where Silo locks and writes later.
@@ -52,7 +52,7 @@
 
 use super::access_set::AbsentEntry;
 use super::context::{Context, Core, Worker};
-use super::{Isolation, Progress, Protocol, Reads, Step, single_version};
+use super::{Isolation, Progress, Protocol, Reads, Step, optimistic, single_version};
 use crate::clock::Clock;
 use crate::limits::UNDECIDED_SPINS_MAX;
 use crate::storage::Words;
@@ -182,15 +182,16 @@ impl Protocol for Silo {
         record: &Record<SiloWords>,
         shard: u32,
     ) -> Step<Self, *mut Version<SiloWords>> {
-        single_version::read(cx, record, shard)
+        optimistic::read(cx, record, shard)
     }
 
     #[inline]
     fn read_base(
         _cx: &mut Cx<'_>,
         record: &Record<SiloWords>,
+        _shard: u32,
     ) -> Step<Self, *mut Version<SiloWords>> {
-        single_version::read_newest::<Self>(record)
+        optimistic::read_newest::<Self>(record)
     }
 
     #[inline]
@@ -207,7 +208,7 @@ impl Protocol for Silo {
 
     fn prepare(cx: &mut Cx<'_>, mut writes: Range<usize>) -> Step<Self, ()> {
         writes.try_for_each(|index| {
-            single_version::install_pending(cx, index, UNDECIDED_SPINS_MAX)?;
+            optimistic::install_pending(cx, index, UNDECIDED_SPINS_MAX)?;
             // SAFETY: our own version, and what it was installed on: both stay while it is pending.
             let base = unsafe { (*cx.worker.access.writes[index].version).older() };
             // SAFETY: as above.
@@ -232,8 +233,8 @@ impl Protocol for Silo {
         }
         let (mut met, numbered) = (cx.worker.local.met, !cx.worker.access.writes.is_empty());
         for read in &cx.worker.access.reads[reads] {
-            if !single_version::is_newest(cx, read) {
-                return Err(single_version::changed(cx, read));
+            if !optimistic::is_newest(cx, read) {
+                return Err(optimistic::changed(cx, read));
             }
             if numbered {
                 // SAFETY: read by this transaction.
@@ -241,8 +242,8 @@ impl Protocol for Silo {
             }
         }
         for absent in &cx.worker.access.absents[absents] {
-            if !single_version::is_absent(cx, absent) {
-                return Err(single_version::appeared(absent));
+            if !optimistic::is_absent(cx, absent) {
+                return Err(optimistic::appeared(absent));
             }
         }
         cx.worker.local.met = met;
@@ -261,11 +262,11 @@ impl Protocol for Silo {
             return;
         }
         let number = cx.worker.local.draw();
-        single_version::publish(cx, |word| word.set(number));
+        optimistic::publish(cx, |word| word.set(number));
     }
 
     fn abort(cx: &mut Cx<'_>) {
-        super::install::take_all_back(cx);
+        single_version::take_back(cx);
     }
 
     #[inline]
@@ -278,7 +279,7 @@ impl Protocol for Silo {
 mod tests {
     use super::*;
     use crate::clock::ClockSource;
-    use crate::protocol::single_version::tests::word_of;
+    use crate::protocol::optimistic::tests::word_of;
     use crate::{Store, TransactionError};
 
     #[test]

@@ -16,7 +16,7 @@
 //!   be validated after it was overwritten: the paper's timestamp history, complete and for free.
 //! * *The lock bit* says that somebody is about to overwrite the version, or has: nobody extends
 //!   its read time any more. Who may is decided before that by the install of a pending version
-//!   (`single_version.rs`).
+//!   (`optimistic.rs`).
 //! * *Locks are waited for a bounded moment* when installing and reading, and not at all when
 //!   validating: the paper's no-wait locking with pre-emptive aborts.
 //! * *If a difference does not fit, the write time goes up,* as in the paper. It costs less here:
@@ -62,7 +62,7 @@
 
 use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteState};
 use super::context::{Context, Core, Worker};
-use super::{Isolation, Progress, Protocol, Reads, Step, install, single_version};
+use super::{Isolation, Progress, Protocol, Reads, Step, optimistic, single_version};
 use crate::limits::UNDECIDED_SPINS_MAX;
 use crate::storage::Words;
 use crate::storage::hash_index::Witness;
@@ -242,11 +242,11 @@ fn holds(cx: &Cx<'_>, read: &ReadEntry<TicTocWords>) -> bool {
     // SAFETY: read by this transaction.
     if let Some(version) = unsafe { value(read.version) } {
         // What this transaction overwrites itself it has locked itself.
-        return version.word.extend(time) || single_version::locked_over(cx, read);
+        return version.word.extend(time) || optimistic::locked_over(cx, read);
     }
     // SAFETY: records that an open transaction has read are not freed.
     cx.core.shared.raise(unsafe { (*read.record).hash }, time);
-    single_version::is_newest(cx, read)
+    optimistic::is_newest(cx, read)
 }
 
 #[allow(private_interfaces, reason = "see `Protocol`")]
@@ -270,15 +270,16 @@ impl Protocol for TicToc {
         record: &Record<TicTocWords>,
         shard: u32,
     ) -> Step<Self, *mut Version<TicTocWords>> {
-        single_version::read(cx, record, shard)
+        optimistic::read(cx, record, shard)
     }
 
     #[inline]
     fn read_base(
         _cx: &mut Cx<'_>,
         record: &Record<TicTocWords>,
+        _shard: u32,
     ) -> Step<Self, *mut Version<TicTocWords>> {
-        single_version::read_newest::<Self>(record)
+        optimistic::read_newest::<Self>(record)
     }
 
     #[inline]
@@ -295,7 +296,7 @@ impl Protocol for TicToc {
 
     fn prepare(cx: &mut Cx<'_>, mut writes: Range<usize>) -> Step<Self, ()> {
         writes.try_for_each(|index| {
-            single_version::install_pending(cx, index, UNDECIDED_SPINS_MAX)?;
+            optimistic::install_pending(cx, index, UNDECIDED_SPINS_MAX)?;
             if let Some(version) = overwritten(&cx.worker.access.writes[index]) {
                 version.word.lock();
             }
@@ -335,13 +336,13 @@ impl Protocol for TicToc {
         }
         for read in &cx.worker.access.reads[reads] {
             if !holds(cx, read) {
-                return Err(single_version::changed(cx, read));
+                return Err(optimistic::changed(cx, read));
             }
         }
         for absent in &cx.worker.access.absents[absents] {
             cx.core.shared.raise(absent.hash as u32, cx.worker.local.time);
-            if !single_version::is_absent(cx, absent) {
-                return Err(single_version::appeared(absent));
+            if !optimistic::is_absent(cx, absent) {
+                return Err(optimistic::appeared(absent));
             }
         }
         Ok(())
@@ -364,7 +365,7 @@ impl Protocol for TicToc {
                 cx.core.shared.raise(write.hash as u32, time);
             }
         }
-        single_version::publish(cx, |word| word.begin(time));
+        optimistic::publish(cx, |word| word.begin(time));
     }
 
     fn abort(cx: &mut Cx<'_>) {
@@ -376,7 +377,7 @@ impl Protocol for TicToc {
                 version.word.unlock();
             }
         }
-        install::take_all_back(cx);
+        single_version::take_back(cx);
     }
 
     #[inline]
@@ -388,7 +389,7 @@ impl Protocol for TicToc {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::protocol::single_version::tests::word_of;
+    use crate::protocol::optimistic::tests::word_of;
     use crate::{AbortReason, Store, Table, TransactionError};
 
     type Numbers = Table<u64, u64, TicToc>;

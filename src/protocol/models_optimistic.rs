@@ -1,9 +1,9 @@
-//! Models of the single-version protocols: a pending version as a lock, validation against
+//! Models of the optimistic single-version protocols: a pending version as a lock, validation against
 //! installs, the words of `tictoc`. As in `models.rs`, with broken twins.
 
 use super::models::{Node, node, record_of, value};
+use super::optimistic::{begin, is_head, newest, set_pending};
 use super::silo::SiloWords;
-use super::single_version::{begin, is_head, newest, set_pending};
 use super::tictoc::{Absences, Lifetime};
 use crate::storage::hash_index::{HashIndex, Inserted, Lookup};
 use crate::storage::record::{Head, Record};
