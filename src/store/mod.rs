@@ -67,7 +67,7 @@ type Names<P> = HashMap<Arc<str>, Arc<TableCore<<P as Protocol>::Words>>>;
 /// ```
 #[derive(Debug)]
 pub struct Store<P: Protocol = Mvocc> {
-    core: Core<P>,
+    pub(crate) core: Core<P>,
     /// Tables by name: opening one is rare and takes a lock; using one does not.
     names: Mutex<Names<P>>,
     retry: RetryPolicy,
