@@ -6,10 +6,13 @@ mod collector;
 mod crew;
 mod driver;
 mod harness;
+pub mod inference;
 mod machine;
 mod memory;
+mod order;
 mod pace;
 mod plan;
+mod requests;
 mod session;
 mod skew;
 mod stats;
@@ -23,7 +26,9 @@ pub use memory::{available_bytes, show_bytes};
 pub use plan::{
     DURATION_MAX, LatencyBasis, Limit, Pinning, Plan, REPETITIONS_MAX, THREADS_MAX, Throttle,
 };
-pub use session::{Load, Outcome, ProtocolFacts, Repetition, probe_harness, protocol_facts, run};
+pub use session::{
+    Environment, Load, Outcome, ProtocolFacts, Repetition, probe_harness, protocol_facts, run,
+};
 pub use skew::Skew;
 pub use stats::{Counts, DIGITS, KindStats, LATENCY_MAX_NS, Latencies, Stats};
 pub use stopwatch::{ClockCost, Stopwatch};

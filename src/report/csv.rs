@@ -11,7 +11,7 @@ pub(super) fn write(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> 
     let mut csv = csv::Writer::from_writer(out);
     csv.write_record(header(report)).map_err(io::Error::other)?;
     for (index, repetition) in report.outcome.repetitions.iter().enumerate() {
-        let kinds = report.outcome.kinds.iter().zip(&repetition.stats.kinds);
+        let kinds = report.outcome.environment.kinds.iter().zip(&repetition.stats.kinds);
         for (name, stats) in kinds.filter(|(_, stats)| stats.counts.transactions() > 0) {
             csv.write_record(row(report, index, repetition, name, stats))
                 .map_err(io::Error::other)?;

@@ -28,7 +28,7 @@ fn document(report: &Report<'_>) -> Value {
     let repetitions: Vec<Value> =
         outcome.repetitions.iter().map(|repetition| repetition_value(report, repetition)).collect();
     let violations: Map<String, Value> =
-        outcome.violations().map(|(name, count)| (name.to_owned(), count.into())).collect();
+        outcome.violations().into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
     json!({
         "schema": SCHEMA,
         "complete": !outcome.interrupted() && outcome.repetitions.iter().all(|r| !r.starved),
@@ -37,8 +37,8 @@ fn document(report: &Report<'_>) -> Value {
             "name": facts.workload,
             "fingerprint": format!("{:016x}", facts.fingerprint),
             "properties": object(facts.properties.iter().map(|(k, v)| (k.as_str(), v.as_str()))),
-            "basis": object(outcome.basis.iter().map(|(k, v)| (*k, v.as_str()))),
-            "operations_per_transaction": outcome.operations_per_transaction,
+            "basis": object(outcome.environment.basis.iter().map(|(k, v)| (*k, v.as_str()))),
+            "operations_per_transaction": outcome.environment.operations_per_transaction,
         },
         "protocol": {
             "name": protocol.name,
@@ -51,22 +51,22 @@ fn document(report: &Report<'_>) -> Value {
         // As text too: many readers keep numbers in 53 bits.
         "seed": plan.seed.number(),
         "seed_text": plan.seed.to_string(),
-        "skew": outcome.skew.map(|skew| json!({
+        "skew": outcome.environment.skew.map(|skew| json!({
             "hottest_key": skew.hottest,
             "top_ten": skew.top_ten,
             "top_percent": skew.top_percent,
             "draws": skew.draws,
         })),
-        "machine": object(outcome.machine.facts.iter().map(|f| (f.name, f.value.as_str()))),
+        "machine": object(outcome.environment.machine.facts.iter().map(|f| (f.name, f.value.as_str()))),
         "clock": {
-            "source": outcome.clock.source,
-            "reading_ns": outcome.clock.reading_ns,
-            "step_ns": outcome.clock.step_ns,
+            "source": outcome.environment.clock.source,
+            "reading_ns": outcome.environment.clock.reading_ns,
+            "step_ns": outcome.environment.clock.step_ns,
         },
         "harness": {
-            "transaction_ns": outcome.harness.transaction_ns,
-            "ceiling_per_s": outcome.harness.ceiling_per_second,
-            "threads": outcome.harness.threads,
+            "transaction_ns": outcome.environment.harness.transaction_ns,
+            "ceiling_per_s": outcome.environment.harness.ceiling_per_second,
+            "threads": outcome.environment.harness.threads,
         },
         "notes": facts.notes,
         "warnings": warnings(report),
@@ -83,7 +83,7 @@ fn config_value(report: &Report<'_>) -> Value {
         "duration_s": plan.limit.duration.map(|duration| duration.as_secs_f64()),
         "transactions": plan.limit.transactions,
         "warmup_s": plan.warmup.as_secs_f64(),
-        "shards": outcome.shards,
+        "shards": outcome.environment.shards,
         "pinning": plan.pinning.to_string(),
         "repetitions": plan.repetitions,
         "target_operations_per_s": plan.throttle.map(|throttle| throttle.operations_per_second),
@@ -98,12 +98,12 @@ fn object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Map<String, Va
 
 fn repetition_value(report: &Report<'_>, repetition: &Repetition) -> Value {
     let outcome = report.outcome;
-    let kinds = outcome.kinds.iter().zip(&repetition.stats.kinds);
+    let kinds = outcome.environment.kinds.iter().zip(&repetition.stats.kinds);
     let kinds: Map<String, Value> = kinds
         .filter(|(_, stats)| stats.counts.transactions() > 0)
         .map(|(name, stats)| ((*name).to_owned(), kind_value(report, repetition, stats)))
         .collect();
-    let tallies = outcome.tally_rows.iter().zip(&repetition.tallies);
+    let tallies = outcome.environment.tally_rows.iter().zip(&repetition.tallies);
     let tallies: Map<String, Value> =
         tallies.map(|(row, count)| (row.name.to_owned(), (*count).into())).collect();
     let retries = &repetition.stats.retries;

@@ -47,10 +47,10 @@ fn write_basis(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
     }
     let fingerprint = facts.fingerprint;
     line(out, "workload", &format!("{} (fingerprint {fingerprint:016x})", facts.workload))?;
-    for (word, sentence) in &outcome.basis {
+    for (word, sentence) in &outcome.environment.basis {
         line(out, word, sentence)?;
     }
-    if let Some(skew) = outcome.skew {
+    if let Some(skew) = outcome.environment.skew {
         let shares = [skew.hottest, skew.top_ten, skew.top_percent].map(percent);
         let [hottest, ten, hundredth] = shares;
         let draws = count(skew.draws as u64);
@@ -71,7 +71,7 @@ fn write_basis(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
             protocol.name, protocol.isolation, protocol.progress, protocol.summary
         ),
     )?;
-    line(out, "store", &format!("hash index, {} shard(s), retries until commit", outcome.shards))?;
+    line(out, "store", &format!("hash index, {} shard(s), retries until commit", outcome.environment.shards))?;
     line(out, "loop", &report.loop_description())?;
     line(out, "seed", &plan.seed.to_string())?;
     line(out, "machine", &machine(report))?;
@@ -81,17 +81,17 @@ fn write_basis(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
         "harness",
         &format!(
             "{} a transaction, ceiling {} with {} thread(s); clock: {}, {:.1} ns a reading",
-            latency(outcome.harness.transaction_ns),
-            rate(outcome.harness.ceiling_per_second),
-            outcome.harness.threads,
-            outcome.clock.source,
-            outcome.clock.reading_ns
+            latency(outcome.environment.harness.transaction_ns),
+            rate(outcome.environment.harness.ceiling_per_second),
+            outcome.environment.harness.threads,
+            outcome.environment.clock.source,
+            outcome.environment.clock.reading_ns
         ),
     )
 }
 
 fn machine(report: &Report<'_>) -> String {
-    let machine = &report.outcome.machine;
+    let machine = &report.outcome.environment.machine;
     let named = |name, before: &str| machine.get(name).map(|value| format!("{before}{value}"));
     let facts = [
         named("cpu", ""),
@@ -110,7 +110,7 @@ fn machine(report: &Report<'_>) -> String {
 }
 
 fn build(report: &Report<'_>) -> String {
-    let machine = &report.outcome.machine;
+    let machine = &report.outcome.environment.machine;
     let named = |name, before: &str| machine.get(name).map(|value| format!("{before}{value}"));
     let facts = [
         named("chronolith", "chronolith "),
@@ -180,7 +180,7 @@ fn write_operations(
     report: &Report<'_>,
     shown: &Repetition,
 ) -> io::Result<()> {
-    let counted = || report.outcome.tally_rows.iter().zip(&shown.tallies);
+    let counted = || report.outcome.environment.tally_rows.iter().zip(&shown.tallies);
     let operations = counted().filter(|(row, _)| row.role == TallyRole::Operation);
     let sum: u64 = operations.clone().map(|(_, number)| number).sum();
     let parts: Vec<String> = operations
@@ -247,7 +247,7 @@ fn latency_table(report: &Report<'_>, shown: &Repetition) -> Table {
     header.extend(report.percentiles().into_iter().map(percentile));
     header.push("max".to_owned());
     let mut table = plain_table(header);
-    let kinds = report.outcome.kinds.iter().zip(&shown.stats.kinds);
+    let kinds = report.outcome.environment.kinds.iter().zip(&shown.stats.kinds);
     let kinds: Vec<(&str, &KindStats)> = kinds
         .filter(|(_, stats)| stats.counts.transactions() > 0)
         .map(|(name, stats)| (*name, stats))

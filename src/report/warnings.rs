@@ -47,7 +47,7 @@ fn debug_build() -> Option<String> {
 }
 
 fn too_many_threads(report: &Report<'_>) -> Option<String> {
-    let (threads, processors) = (report.plan.threads, report.outcome.machine.processors);
+    let (threads, processors) = (report.plan.threads, report.outcome.environment.machine.processors);
     (threads > processors).then(|| {
         format!("{threads} threads share {processors} processors: latency includes waiting for one")
     })
@@ -57,17 +57,17 @@ fn harness_heavy(report: &Report<'_>, shown: &Repetition) -> Option<String> {
     if report.plan.throttle.is_some() {
         return None;
     }
-    let processors = report.outcome.machine.processors;
+    let processors = report.outcome.environment.machine.processors;
     let running = report.plan.threads.min(processors) as f64;
     let transactions = shown.per_second(shown.stats.total().counts.transactions());
     let cost_ns = running * 1e9 / transactions.max(1e-9);
-    let share = report.outcome.harness.transaction_ns / cost_ns;
+    let share = report.outcome.environment.harness.transaction_ns / cost_ns;
     (share > HARNESS_SHARE_MAX).then(|| {
         format!(
             "the harness is {} of the cost of a transaction ({} of {}): the store is faster than \
              the throughput says",
             percent(share),
-            latency(report.outcome.harness.transaction_ns),
+            latency(report.outcome.environment.harness.transaction_ns),
             latency(cost_ns)
         )
     })
@@ -75,7 +75,7 @@ fn harness_heavy(report: &Report<'_>, shown: &Repetition) -> Option<String> {
 
 fn saturated(report: &Report<'_>, shown: &Repetition) -> Option<String> {
     let throttle = report.plan.throttle?;
-    let operations = report.outcome.operations_per_transaction as f64;
+    let operations = report.outcome.environment.operations_per_transaction;
     let target = throttle.operations_per_second / operations;
     let achieved = shown.per_second(shown.stats.total().counts.transactions());
     (achieved < ACHIEVED_MIN * target && shown.missed > 0).then(|| {
@@ -97,7 +97,7 @@ fn too_short(shown: &Repetition) -> Option<String> {
 }
 
 fn busy_machine(report: &Report<'_>) -> Option<String> {
-    let load = report.outcome.machine.get("load-average")?;
+    let load = report.outcome.environment.machine.get("load-average")?;
     let load: f64 = load.split_whitespace().next()?.parse().ok()?;
     (load > LOAD_MAX).then(|| {
         format!("the machine was busy when the run began (load average {load}): figures may be low")
@@ -105,7 +105,7 @@ fn busy_machine(report: &Report<'_>) -> Option<String> {
 }
 
 fn governor(report: &Report<'_>) -> Option<String> {
-    let governor = report.outcome.machine.get("governor")?;
+    let governor = report.outcome.environment.machine.get("governor")?;
     (governor != "performance").then(|| {
         format!("the processors' governor is \"{governor}\": their speed may change during the run")
     })

@@ -16,13 +16,13 @@ pub use worker::YcsbWorker;
 
 use crate::protocol::Protocol;
 use crate::sync::AtomicBool;
-use crate::workload::generator::{AcknowledgedCounter, Distribution, Keys};
+use crate::workload::generator::{AcknowledgedCounter, Distribution, HotSet, Keys};
 use crate::workload::{
     Footprint, KeyStream, LoadWatch, Preset, Properties, PropertyError, PropertyRow, Seed,
     TallyRole, TallyRow, Workload,
 };
 use crate::{Error, Store, Table, TransactionError};
-use config::{Config, Verb};
+use config::{Config, Sizes, Verb};
 
 /// The core workload.
 #[derive(Debug)]
@@ -47,8 +47,10 @@ enum Records<P: Protocol> {
 }
 
 /// The kinds of transaction: those of one verb have its name, in the order of the verbs.
-const KINDS: &[&str] = &["READ", "UPDATE", "INSERT", "READ-MODIFY-WRITE", "DELETE", "MIXED"];
+const KINDS: &[&str] = &["READ", "UPDATE", "INSERT", "READ-MODIFY-WRITE", "DELETE", "MIXED", "LONG"];
 const KIND_MIXED: usize = Verb::COUNT;
+/// Long transactions, where some are, whatever their verbs.
+const KIND_LONG: usize = KIND_MIXED + 1;
 
 /// What the workers count beyond the operations of each verb.
 #[derive(Debug, Clone, Copy)]
@@ -120,8 +122,8 @@ impl Workload for Ycsb {
         &TALLIES
     }
 
-    fn operations_per_transaction(&self) -> u64 {
-        self.config.operations
+    fn operations_per_transaction(&self) -> f64 {
+        self.config.sizes.mean()
     }
 
     fn basis(&self) -> Vec<(&'static str, String)> {
@@ -200,13 +202,18 @@ impl Ycsb {
         let shares: Vec<String> = shares
             .map(|(verb, row)| format!("{} {} %", row.name, percent(self.config.mix.share(*verb))))
             .collect();
-        format!("{}; {} a transaction", shares.join(", "), self.describe_count())
+        format!("{}; {}", shares.join(", "), self.describe_count())
     }
 
     fn describe_count(&self) -> String {
-        match self.config.operations {
-            1 => "1 operation".to_owned(),
-            n => format!("{n} operations"),
+        let Sizes { usual, long_share, long } = self.config.sizes;
+        let usual = match usual {
+            1 => "1 operation a transaction".to_owned(),
+            n => format!("{n} operations a transaction"),
+        };
+        match long_share {
+            0.0 => usual,
+            share => format!("{usual}, {long} in {} % of them", percent(share)),
         }
     }
 
@@ -220,11 +227,9 @@ impl Ycsb {
             Distribution::Zipf { theta } => {
                 format!("true zipf, theta {theta}, scattered by a bijection")
             }
-            Distribution::Hotspot { data_fraction, operation_fraction } => format!(
-                "hotspot: {} % of the requests to {} % of the records",
-                percent(*operation_fraction),
-                percent(*data_fraction)
-            ),
+            Distribution::Hotspot { size, operation_fraction, draws_per_move } => {
+                describe_hotspot(*size, *operation_fraction, *draws_per_move)
+            }
             Distribution::Sequential => "sequential, worker i of n takes i, i + n, ...".to_owned(),
             Distribution::Exponential { percentile, fraction } => format!(
                 "exponential: {percentile} % of the requests to the newest {} %",
@@ -271,6 +276,19 @@ impl Ycsb {
         };
         format!("{read}; {update}; {view}")
     }
+}
+
+fn describe_hotspot(size: HotSet, operation_fraction: f64, draws_per_move: u64) -> String {
+    let requests = percent(operation_fraction);
+    let size = match size {
+        HotSet::Fraction(fraction) => format!("{} % of the records", percent(fraction)),
+        HotSet::Records(records) => format!("{records} record(s)"),
+    };
+    let moves = match draws_per_move {
+        0 => String::new(),
+        draws => format!(", which move on by their number after {draws} keys of a worker"),
+    };
+    format!("hotspot: {requests} % of the requests to {size}{moves}")
 }
 
 /// A share as a percentage with at most two digits after the point.

@@ -3,11 +3,11 @@
 use super::config::{Config, Verb};
 use super::record::deterministic_value;
 use super::request::{Operation, RecordKey, Request};
-use super::{KIND_MIXED, Records, TALLY_COUNT, Tables, Tally, Ycsb};
+use super::{KIND_LONG, KIND_MIXED, Records, TALLY_COUNT, Tables, Tally, Ycsb};
 use crate::protocol::Protocol;
 use crate::sync::Ordering;
 use crate::workload::generator::Keys;
-use crate::workload::{End, Purpose, Random, Seed, Worker};
+use crate::workload::{End, Fingerprint, Purpose, Random, Seed, Worker};
 use crate::{Attempts, Error, Store, Table, Transaction, TransactionError};
 use rand::{Rng, RngExt};
 use std::hint::black_box;
@@ -86,8 +86,13 @@ impl<'run, P: Protocol> YcsbWorker<'run, P> {
     /// Draws the verbs and takes the numbers of the inserts among them.
     #[inline]
     fn prepare_verbs(&mut self) {
+        let sizes = self.config.sizes;
+        // Without long transactions nothing is drawn, so that the requests are those of YCSB.
+        self.request.long =
+            sizes.long_share > 0.0 && self.operations.random::<f64>() < sizes.long_share;
+        let count = if self.request.long { sizes.long } else { sizes.usual };
         let mut inserts = 0;
-        for _ in 0..self.config.operations {
+        for _ in 0..count {
             let verb = self.config.mix.choose(self.operations.random());
             inserts += u64::from(verb == Verb::Insert);
             self.request.operations.push(Operation::new(verb));
@@ -220,8 +225,21 @@ impl<P: Protocol> Worker for YcsbWorker<'_, P> {
         black_box(&self.scratch.copied);
     }
 
+    fn describe(&self, fingerprint: &mut Fingerprint) {
+        let request = &self.request;
+        for operation in &request.operations {
+            fingerprint.add_number(operation.verb as u64);
+            fingerprint.add_number(operation.number);
+            fingerprint.add_number(operation.field as u64);
+            fingerprint.add(request.value(operation));
+        }
+    }
+
     #[inline]
     fn kind(&self) -> usize {
+        if self.request.long {
+            return KIND_LONG;
+        }
         self.request.uniform_verb.map_or(KIND_MIXED, |verb| verb as usize)
     }
 
