@@ -3,12 +3,14 @@
 
 mod client;
 mod collector;
+mod comparison;
 mod crew;
 mod driver;
 mod harness;
 pub mod inference;
 mod machine;
 mod memory;
+mod metrics;
 mod order;
 mod pace;
 mod plan;
@@ -20,9 +22,14 @@ mod stopwatch;
 
 pub use client::{CLIENT_ROWS, ClientProperties};
 pub use collector::{Step, compress};
+pub use comparison::{Block, Cell, Comparison, ComparisonPlan, Flaw, NextCell, Round, compare};
 pub use harness::HarnessCost;
 pub use machine::{Fact, Machine, is_debug_build};
 pub use memory::{available_bytes, show_bytes};
+pub use metrics::{
+    Derived, METRICS, Measure, Measured, Metric, Scale, Source, Unit, measured, metric,
+    nearest_metric,
+};
 pub use plan::{
     DURATION_MAX, LatencyBasis, Limit, Pinning, Plan, REPETITIONS_MAX, THREADS_MAX, Throttle,
 };
@@ -56,6 +63,10 @@ pub trait Observer: Sync {
     fn repetition(&self, number: u32, of: u32) {
         let _ = (number, of);
     }
+    /// A repetition of a comparison begins, or is left out because its protocol has failed.
+    fn cell(&self, next: &NextCell<'_>) {
+        let _ = next;
+    }
     /// A load of `records` begins.
     fn loading(&self, records: u64) {
         let _ = records;
@@ -84,6 +95,8 @@ impl Observer for () {}
 pub enum RunError {
     /// No protocol has this name.
     Protocol(String),
+    /// The protocols do not make a comparison.
+    Comparison(String),
     /// A number is 0 or above its limit.
     Range {
         /// What it counts.
@@ -134,6 +147,7 @@ impl fmt::Display for RunError {
                 "there is no protocol {name}: choose one of {}",
                 crate::protocol::NAMES.join(", ")
             ),
+            RunError::Comparison(sentence) => f.write_str(sentence),
             RunError::Range { what, value, max } => {
                 write!(f, "{value} {what}: it must be from 1 to {max}")
             }

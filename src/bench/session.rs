@@ -6,12 +6,12 @@ use super::driver::{Course, Gate, Lines, Shared, run_worker};
 use super::harness::{self, HarnessCost};
 use super::machine::Machine;
 use super::skew::{self, Skew};
-use super::stats::Stats;
+use super::stats::{Latencies, Stats};
 use super::stopwatch::{ClockCost, Stopwatch};
 use super::{Observer, Plan, RunError, Tick, memory, requests};
 use crate::protocol::{self, Protocol};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
-use crate::workload::{LoadWatch, TallyRole, TallyRow, Workload};
+use crate::workload::{End, LoadWatch, TallyRole, TallyRow, Workload};
 use crate::{Store, TransactionError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -31,6 +31,15 @@ pub struct ProtocolFacts {
     pub strict: bool,
     /// The progress guarantee it declares.
     pub progress: String,
+}
+
+impl ProtocolFacts {
+    /// The isolation level, and whether it is the strict one.
+    #[must_use]
+    pub fn level(&self) -> String {
+        let strictly = if self.strict { "strictly " } else { "" };
+        format!("{strictly}{}", self.isolation)
+    }
 }
 
 /// The facts of a protocol.
@@ -94,6 +103,19 @@ impl Repetition {
     pub fn throughput(&self) -> f64 {
         let committed: u64 = self.stats.kinds.iter().map(|kind| kind.counts.committed()).sum();
         self.per_second(committed)
+    }
+
+    /// The latencies of committed transactions that a report is about: from the actual start, or
+    /// from the intended one if only that was asked for.
+    #[must_use]
+    pub fn latencies(&self, plan: &Plan) -> Latencies {
+        let mut total = self.stats.total();
+        let intended = plan.throttle.is_some() && !plan.latency.shows_operation();
+        let main = match intended {
+            true => total.intended.take(),
+            false => total.service[End::Committed as usize].take(),
+        };
+        main.unwrap_or_default()
     }
 
     /// `count` events of the measurement as a rate.

@@ -3,10 +3,11 @@
 use super::arguments::RunArguments;
 use super::progress::Progress;
 use super::settings::{DEFAULT_DURATION, Ending, fingerprint, replay, with_workload};
-use super::{Failure, INTERRUPTED, VIOLATED, complain, print, watch_signals};
+use super::{Failure, INTERRUPTED, VIOLATED, deliver, from_run, watch_signals};
 use crate::bench::{self, ClientProperties, Outcome, Plan};
 use crate::report::{Output, Outputs, Report, RunFacts, write_table};
 use crate::workload::{Properties, PropertyError, Workload, WorkloadVisitor};
+use std::io::Write;
 
 /// Loads, runs, reports.
 pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
@@ -65,12 +66,7 @@ impl WorkloadVisitor for RunWorkload<'_> {
         let progress = Progress::new(measure.quiet, client.status, &plan);
         let outcome = bench::run(&workload, &plan, watch_signals(), &progress);
         progress.clear();
-        let outcome = outcome.map_err(|error| match error {
-            bench::RunError::InterruptedEarly => {
-                Failure { code: INTERRUPTED, line: Some(error.to_string()) }
-            }
-            error => error.into(),
-        })?;
+        let outcome = outcome.map_err(from_run)?;
         let facts = RunFacts {
             workload: arguments.workload.shown_name(),
             properties: properties.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
@@ -80,7 +76,9 @@ impl WorkloadVisitor for RunWorkload<'_> {
             percentiles: client.percentiles.clone(),
             replay: replay_line(arguments, &plan, outcome.environment.shards),
         };
-        report(&Report { outcome: &outcome, plan: &plan, facts: &facts }, &outputs)?;
+        let report = Report { outcome: &outcome, plan: &plan, facts: &facts };
+        let table = &mut |out: &mut dyn Write| write_table(out, &report);
+        deliver(table, &outputs, &|output, out| report.write(output, out))?;
         conclude(&outcome)
     }
 }
@@ -95,17 +93,6 @@ fn output_files(arguments: &RunArguments) -> Vec<(Output, std::path::PathBuf)> {
 fn replay_line(arguments: &RunArguments, plan: &Plan, shards: usize) -> String {
     let engine = [("-t", plan.threads.to_string()), ("--protocol", plan.protocol.clone())];
     replay("run", &arguments.workload, plan, shards, &engine)
-}
-
-/// The table first: it is there even if a file cannot be written.
-fn report(report: &Report<'_>, outputs: &Outputs) -> Result<(), Failure> {
-    let printed = print(&mut |out| write_table(out, report));
-    let mut errors = outputs.write(report);
-    let Some(last) = errors.pop() else {
-        return printed;
-    };
-    errors.iter().for_each(|error| complain(&error.to_string()));
-    Err(last.into())
 }
 
 fn conclude(outcome: &Outcome) -> Result<(), Failure> {

@@ -39,7 +39,8 @@ impl WorkloadArguments {
         Ok(properties)
     }
 
-    fn preset_name(&self) -> Option<&str> {
+    /// The preset, if there is one.
+    pub(super) fn preset_name(&self) -> Option<&str> {
         match &self.workload {
             None if self.files.is_empty() => Some(DEFAULT_WORKLOAD),
             name => name.as_deref(),

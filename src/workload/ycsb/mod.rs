@@ -7,6 +7,7 @@
 
 mod config;
 mod load;
+mod presets;
 mod record;
 mod request;
 mod rows;
@@ -47,7 +48,8 @@ enum Records<P: Protocol> {
 }
 
 /// The kinds of transaction: those of one verb have its name, in the order of the verbs.
-const KINDS: &[&str] = &["READ", "UPDATE", "INSERT", "READ-MODIFY-WRITE", "DELETE", "MIXED", "LONG"];
+const KINDS: &[&str] =
+    &["READ", "UPDATE", "INSERT", "READ-MODIFY-WRITE", "DELETE", "MIXED", "LONG"];
 const KIND_MIXED: usize = Verb::COUNT;
 /// Long transactions, where some are, whatever their verbs.
 const KIND_LONG: usize = KIND_MIXED + 1;
@@ -81,33 +83,13 @@ const TALLIES: [TallyRow; TALLY_COUNT] = [
     tally("wrong records", TallyRole::Violation),
 ];
 
-/// A shipped property file as a preset: a million records, and the flags say how long it runs.
-macro_rules! preset {
-    ($name:literal, $file:literal, $summary:literal) => {
-        Preset {
-            name: $name,
-            summary: $summary,
-            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/workloads/", $file)),
-            adds: &[("recordcount", "1000000")],
-            removes: &["operationcount"],
-        }
-    };
-}
-
 impl Workload for Ycsb {
     type Tables<P: Protocol> = Tables<P>;
     type Worker<'run, P: Protocol> = YcsbWorker<'run, P>;
 
     const CLASSES: &'static [&'static str] =
         &["site.ycsb.workloads.CoreWorkload", "com.yahoo.ycsb.workloads.CoreWorkload", "core"];
-    const PRESETS: &'static [Preset] = &[
-        preset!("ycsb-a", "workloada", "update heavy: 50 % reads, 50 % updates, zipfian"),
-        preset!("ycsb-b", "workloadb", "read mostly: 95 % reads, 5 % updates, zipfian"),
-        preset!("ycsb-c", "workloadc", "read only: 100 % reads, zipfian"),
-        preset!("ycsb-d", "workloadd", "read latest: 95 % reads, 5 % inserts, latest"),
-        preset!("ycsb-e", "workloade", "short ranges: needs ordered tables, not available yet"),
-        preset!("ycsb-f", "workloadf", "50 % reads, 50 % read-modify-writes, zipfian"),
-    ];
+    const PRESETS: &'static [Preset] = presets::PRESETS;
     const PROPERTIES: &'static [PropertyRow] = rows::ROWS;
 
     fn configure(properties: &Properties) -> Result<Self, PropertyError> {
