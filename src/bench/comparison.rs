@@ -80,6 +80,8 @@ fn block_seed(seed: Seed, number: u32) -> Seed {
 /// One repetition of one protocol at one number of threads.
 #[derive(Debug, Clone)]
 pub struct Cell {
+    /// A hash of the requests that it was asked.
+    pub requests: u64,
     /// When it was its turn among those at its number of threads, from 0.
     pub turn: usize,
     /// How the load went.
@@ -210,7 +212,7 @@ impl<W: Workload> protocol::Visitor for RunCell<'_, W> {
 
 /// How a repetition ended.
 enum CellEnd {
-    Done(u64, Box<Cell>),
+    Done(Box<Cell>),
     Stopped,
     Flawed(bool, String),
 }
@@ -251,6 +253,7 @@ impl<W: Workload> Contest<'_, W> {
                 }
             }
             blocks.push(block);
+            self.session.observer.block(number, plan.repetitions);
         }
         Ok(blocks)
     }
@@ -264,7 +267,6 @@ impl<W: Workload> Contest<'_, W> {
     ) -> Result<bool, RunError> {
         let threads = self.comparison.threads[place];
         let round = &mut block.rounds[place];
-        let mut asked = None;
         for (turn, index) in order.iter().enumerate() {
             let protocol = &self.comparison.protocols[*index];
             let (done, block_number) = (self.done, block.number);
@@ -276,20 +278,27 @@ impl<W: Workload> Contest<'_, W> {
             }
             match self.cell(protocol, threads, block.seed, turn)? {
                 CellEnd::Stopped => return Ok(false),
-                CellEnd::Done(requests, cell) if requests == *asked.get_or_insert(requests) => {
-                    round.requests = requests;
-                    round.cells[*index] = Some(*cell);
-                }
-                CellEnd::Done(..) => {
-                    let reason = "it was asked other requests than the others".to_owned();
-                    self.flaws[*index] = Some(flaw(true, &reason, block.number, threads));
-                }
+                CellEnd::Done(cell) => round.cells[*index] = Some(*cell),
                 CellEnd::Flawed(violation, reason) => {
                     self.flaws[*index] = Some(flaw(violation, &reason, block.number, threads));
                 }
             }
         }
+        self.compare_requests(round, block.number, threads);
         Ok(true)
+    }
+
+    /// Sees to it that all were asked what the baseline was asked.
+    fn compare_requests(&mut self, round: &mut Round, block: u32, threads: usize) {
+        let baseline = round.cells[self.comparison.baseline()].as_ref();
+        let reference = baseline.or_else(|| round.cells.iter().flatten().next());
+        round.requests = reference.map_or(0, |cell| cell.requests);
+        for (cell, own) in round.cells.iter_mut().zip(&mut self.flaws) {
+            if cell.as_ref().is_some_and(|cell| cell.requests != round.requests) {
+                *cell = None;
+                *own = Some(flaw(true, "it was asked other requests", block, threads));
+            }
+        }
     }
 
     /// Runs one protocol once. What it does wrong ends its part of the comparison and no more.
@@ -335,6 +344,7 @@ impl<W: Workload> Contest<'_, W> {
         let numbers = Measured::new(&self.environment, plan, repetition);
         let kinds = repetition.stats.kinds.iter();
         let cell = Cell {
+            requests: repetition.requests,
             turn,
             load: repetition.load,
             elapsed: repetition.elapsed,
@@ -343,7 +353,7 @@ impl<W: Workload> Contest<'_, W> {
             tallies: repetition.tallies.clone(),
             values: measured().map(|(_, measure)| numbers.value(measure)).collect(),
         };
-        CellEnd::Done(repetition.requests, Box::new(cell))
+        CellEnd::Done(Box::new(cell))
     }
 }
 

@@ -162,10 +162,9 @@ impl<'a> Measured<'a> {
         }
     }
 
-    fn operations(&self) -> u64 {
+    fn tallied(&self, role: TallyRole) -> u64 {
         let counted = self.environment.tally_rows.iter().zip(&self.repetition.tallies);
-        let operations = counted.filter(|(row, _)| row.role == TallyRole::Operation);
-        operations.map(|(_, count)| count).sum()
+        counted.filter(|(row, _)| row.role == role).map(|(_, count)| count).sum()
     }
 }
 
@@ -243,7 +242,7 @@ pub const METRICS: &[Metric] = &[
         column: "operations_per_s",
         unit: Unit::PerSecond,
         source: number(Scale::Ratio, true, |measured| {
-            measured.repetition.per_second(measured.operations())
+            measured.repetition.per_second(measured.tallied(TallyRole::Operation))
         }),
         summary: "operations of committed transactions a second",
         definition: "Reads, updates, inserts, read-modify-writes and deletes that belong to \
@@ -299,16 +298,34 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "wasted-work",
         heading: "wasted",
-        column: "wasted_share",
+        column: "wasted_work_share",
+        unit: Unit::Share,
+        source: number(Scale::Difference, false, |measured| {
+            let wasted = measured.tallied(TallyRole::Wasted) as f64;
+            wasted / (wasted + measured.tallied(TallyRole::Operation) as f64).max(1.0)
+        }),
+        summary: "the share of operations that belong to failed attempts",
+        definition: "Operations begun by attempts that failed, divided by those and the operations \
+            of committed transactions. An attempt that fails at its third operation has wasted \
+            three, one that fails when it commits has wasted all of its own. All attempts of a \
+            transaction that was given up are wasted. Waiting is in none of it, whether for a lock \
+            or as a back-off: `wasted-time` has the back-off.",
+    },
+    Metric {
+        name: "wasted-time",
+        heading: "",
+        column: "wasted_time_share",
         unit: Unit::Share,
         source: number(Scale::Difference, false, |measured| measured.counts.wasted_share()),
-        summary: "the share of the workers' time in transactions that went into failed attempts",
+        summary: "the share of the time in transactions that came before their last attempt",
         definition: "The time from a transaction's first start to the start of the attempt that \
             committed, summed over all transactions and divided by the sum of their times from \
-            first start to end. The back-off after a failed attempt is in it. So is all the time \
-            of a transaction that was given up. Time that an attempt waits for a lock is not, if \
-            the attempt then commits. Drawing requests counts for neither sum. The clock is read \
-            once more for each retry and never for a first attempt.",
+            first start to end. The back-off after a failed attempt is in it, and all the time of \
+            a transaction that was given up. Time that an attempt waits for a lock is not, if the \
+            attempt then commits. It is time on the wall: a thread that has lost its processor in \
+            a failed attempt wastes all the while, so with more threads than processors it says \
+            more about the scheduler than about the protocol. The clock is read once more for each \
+            retry and never for a first attempt.",
     },
     Metric {
         name: "gave-up",

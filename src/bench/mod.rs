@@ -67,6 +67,10 @@ pub trait Observer: Sync {
     fn cell(&self, next: &NextCell<'_>) {
         let _ = next;
     }
+    /// Block `number` of a comparison's `of` is complete.
+    fn block(&self, number: u32, of: u32) {
+        let _ = (number, of);
+    }
     /// A load of `records` begins.
     fn loading(&self, records: u64) {
         let _ = records;

@@ -62,7 +62,8 @@ impl WorkloadVisitor for CompareWorkload<'_> {
         let outputs = Outputs::open(output_files(arguments))?;
         let plan = comparison_plan(arguments, &client, &ending)?;
         let notes = self.notes(&client, &ending, plan.plan.threads);
-        let progress = ComparisonProgress::new(arguments.measure.quiet, &plan);
+        let progress =
+            ComparisonProgress::new(arguments.measure.quiet, client.status.is_some(), &plan);
         progress.estimate(workload.footprint().records, &plan);
         let comparison = bench::compare(&workload, &plan, watch_signals(), &progress);
         progress.clear();
@@ -93,9 +94,8 @@ impl CompareWorkload<'_> {
         if !client.percentiles.is_empty() {
             notes.push("hdrhistogram.percentiles has no effect on a comparison".to_owned());
         }
-        if client.status.is_some() {
-            notes
-                .push("status has no effect on a comparison: it has a bar on terminals".to_owned());
+        if self.properties.get("status.interval").is_some() {
+            notes.push("status.interval has no effect: a line comes after each repetition".into());
         }
         notes
     }

@@ -126,15 +126,17 @@ const LOADED_PER_SECOND: f64 = 150_000.0;
 pub(super) struct ComparisonProgress {
     bar: ProgressBar,
     blocks: u32,
+    /// Whether a line is wanted after each block.
+    status: bool,
 }
 
 impl ComparisonProgress {
     /// As with a run, on a terminal only.
-    pub(super) fn new(quiet: bool, plan: &ComparisonPlan) -> Self {
+    pub(super) fn new(quiet: bool, status: bool, plan: &ComparisonPlan) -> Self {
         let bar = bar(quiet);
         bar.set_style(style("[{bar:30}] {pos}/{len}, {eta} left; {msg}"));
         bar.set_length(plan.cells() as u64);
-        ComparisonProgress { bar, blocks: plan.plan.repetitions }
+        ComparisonProgress { bar, blocks: plan.plan.repetitions, status: status && !quiet }
     }
 
     /// Says how long it will take, as far as that is known before the first repetition.
@@ -177,6 +179,15 @@ impl Observer for ComparisonProgress {
         let blocks = self.blocks;
         self.bar
             .set_message(format!("repetition {block} of {blocks}: {protocol}, {threads} threads"));
+    }
+
+    fn block(&self, number: u32, of: u32) {
+        if self.status {
+            // A status line that cannot be written is not worth the comparison.
+            self.bar.suspend(|| {
+                let _ = writeln!(io::stderr(), "repetition {number} of {of} is complete");
+            });
+        }
     }
 
     fn ticked(&self, _tick: &Tick<'_>) {

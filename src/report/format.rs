@@ -76,7 +76,8 @@ pub fn value(unit: Unit, number: f64) -> String {
         Unit::Bytes => show_bytes(number as u128),
         Unit::Probability => probability(number),
         Unit::Each if number == 0.0 => "0".to_owned(),
-        Unit::Each if number < 0.01 => format!("{number:.5}"),
+        Unit::Each if number < 0.1 => format!("{number:.5}"),
+        Unit::Each if number < 9.995 => format!("{number:.3}"),
         Unit::Each => three_digits(number),
         Unit::Ratio | Unit::Word => ratio(number),
     }

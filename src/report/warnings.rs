@@ -101,7 +101,7 @@ fn saturated(report: &Report<'_>, shown: &Repetition) -> Option<String> {
 pub(super) fn too_short(elapsed: Duration) -> Option<String> {
     (elapsed < ELAPSED_MIN).then(|| {
         let elapsed = latency(elapsed.as_nanos() as f64);
-        format!("only {elapsed} were measured, too short to mean much: use -d 10s")
+        format!("only {elapsed} were measured, too short to mean much: use a longer -d")
     })
 }
 

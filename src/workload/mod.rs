@@ -75,6 +75,8 @@ pub trait Worker {
 pub enum TallyRole {
     /// Operations done by committed transactions; their sum is the operation throughput.
     Operation,
+    /// Operations begun by attempts that failed.
+    Wasted,
     /// A fact worth printing when it is not 0.
     Fact,
     /// Proof that the store broke its promise; anything above 0 fails the run.

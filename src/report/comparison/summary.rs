@@ -172,6 +172,7 @@ mod tests {
         let aborts = measured().position(|(metric, _)| metric.name == "abort-rate");
         values[aborts.expect("it is measured")] = 0.0;
         Cell {
+            requests: 1,
             turn: 0,
             load: Load { records: 1, elapsed: Duration::ZERO },
             elapsed: Duration::from_secs(1),

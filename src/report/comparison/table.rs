@@ -185,7 +185,7 @@ fn describe_reading(report: &ComparisonReport<'_>) -> String {
     format!(
         "medians of {} repetition(s), by throughput; ratio and {:.0} % interval: throughput \
          against {} within each repetition; p: by chance, corrected for {} comparison(s) (Holm); \
-         wasted: share of the workers' time; `chronolith explain METRIC` defines each number",
+         wasted: share of operations; `chronolith explain METRIC` defines each number",
         report.blocks(),
         CONFIDENCE * 100.0,
         report.plan.plan.protocol,
@@ -203,13 +203,15 @@ fn describe_power(report: &ComparisonReport<'_>) -> Option<String> {
     let mut detectable: Vec<(f64, &str)> = detectable.collect();
     detectable.sort_by(|a, b| a.0.total_cmp(&b.0));
     let ((least, steadiest), (most, noisiest)) = (*detectable.first()?, *detectable.last()?);
+    let range = match detectable.len() {
+        1 => format!("{} ({steadiest})", percent(least)),
+        _ => format!("{} ({steadiest}) to {} ({noisiest})", percent(least), percent(most)),
+    };
     Some(format!(
-        "with a chance of {:.0} % a difference from {} of {} ({steadiest}) to {} ({noisiest}) \
-         would have been found; smaller ones may be there and unseen",
+        "with a chance of {:.0} % a difference from {} of {range} would have been found; a smaller \
+         one may be there and unseen",
         POWER * 100.0,
-        report.plan.plan.protocol,
-        percent(least),
-        percent(most)
+        report.plan.plan.protocol
     ))
 }
 

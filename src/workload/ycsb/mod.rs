@@ -57,7 +57,8 @@ const KIND_LONG: usize = KIND_MIXED + 1;
 /// What the workers count beyond the operations of each verb.
 #[derive(Debug, Clone, Copy)]
 enum Tally {
-    Absent = Verb::COUNT as isize,
+    Wasted = Verb::COUNT as isize,
+    Absent,
     Duplicate,
     Verified,
     Lost,
@@ -76,6 +77,7 @@ const TALLIES: [TallyRow; TALLY_COUNT] = [
     tally("inserts", TallyRole::Operation),
     tally("read-modify-writes", TallyRole::Operation),
     tally("deletes", TallyRole::Operation),
+    tally("operations of failed attempts", TallyRole::Wasted),
     tally("operations on absent keys", TallyRole::Fact),
     tally("inserts of present keys", TallyRole::Fact),
     tally("verified reads", TallyRole::Fact),
@@ -171,6 +173,9 @@ impl Workload for Ycsb {
 
     fn key_stream(&self, seed: Seed, index: usize, workers: usize) -> Option<(KeyStream<'_>, u64)> {
         let shape = &self.config.shape;
+        if matches!(shape.distribution, Distribution::Hotspot { draws_per_move: 1.., .. }) {
+            return None;
+        }
         let mut keys = Keys::new(shape, seed, index as u64, workers as u64);
         let limit = shape.space.records;
         Some((Box::new(move || keys.draw(limit)), shape.space.count))

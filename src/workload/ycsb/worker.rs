@@ -40,6 +40,8 @@ impl<P: Protocol> std::fmt::Debug for YcsbWorker<'_, P> {
 /// What an attempt leaves behind; every attempt starts it afresh.
 #[derive(Debug, Default)]
 struct Scratch {
+    /// Operations begun by all attempts of the request together.
+    begun: u64,
     /// The bytes that reads copied out.
     copied: Vec<u8>,
     /// Which operation copied which part, where reads are verified.
@@ -187,6 +189,7 @@ impl<P: Protocol> Worker for YcsbWorker<'_, P> {
     #[inline]
     fn execute(&mut self, attempts: &mut Attempts) -> Result<End, Error> {
         let Self { config, store, request, scratch, .. } = self;
+        scratch.begun = 0;
         match &self.tables.records {
             Records::Text(table) => {
                 Run { config, table, request, scratch }.execute(store, attempts)
@@ -209,8 +212,11 @@ impl<P: Protocol> Worker for YcsbWorker<'_, P> {
             (first..first + self.request.inserts).for_each(|number| counter.acknowledge(number));
         }
         if end != End::Committed {
+            self.tallies[Tally::Wasted as usize] += self.scratch.begun;
             return;
         }
+        let wasted = self.scratch.begun.saturating_sub(self.request.operations.len() as u64);
+        self.tallies[Tally::Wasted as usize] += wasted;
         for operation in &self.request.operations {
             self.tallies[operation.verb as usize] += 1;
         }
@@ -276,6 +282,7 @@ impl<P: Protocol, K: RecordKey + ?Sized> Run<'_, P, K> {
         while index < operations.len() {
             let reads = operations[index..].iter().take(BATCH);
             let reads = reads.take_while(|operation| operation.verb == Verb::Read).count();
+            self.scratch.begun += reads.max(1) as u64;
             if reads > 1 {
                 self.read_many(transaction, index, reads)?;
                 index += reads;
