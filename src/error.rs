@@ -17,14 +17,30 @@ pub enum AbortReason {
     WriteConflict,
     /// A record or an absent key that this transaction read has changed since.
     ReadValidation,
+    /// A key was inserted into a range that this transaction read.
+    Phantom,
     /// Another transaction inserted the key that this one inserts.
     InsertConflict,
     /// Another transaction decided this one's fate while it was undecided.
     Overruled,
     /// Readers kept raising the lower bound of the commit timestamp.
     FloorRaised,
+    /// The record lies in the past of another transaction: a later one has read or written it.
+    WriteTooOld,
+    /// A lock was held by another transaction (protocols that do not wait for locks).
+    LockConflict,
+    /// An older transaction held the lock (wait-die).
+    LockDie,
+    /// An older transaction took the lock away (wound-wait).
+    Wounded,
     /// A lock was not granted in time (blocking protocols only).
     LockTimeout,
+    /// Committing could close a cycle of dependencies (certifiers over snapshots).
+    ExclusionWindow,
+    /// A transaction whose uncommitted value this one read has aborted.
+    CascadingAbort,
+    /// Another transaction of the batch comes first (deterministic batches).
+    BatchConflict,
     /// The allocator refused memory for the commit.
     OutOfMemory,
     /// The program rolled the transaction back.
@@ -33,13 +49,21 @@ pub enum AbortReason {
 
 impl AbortReason {
     /// Every reason, in the order of their index.
-    pub const ALL: [AbortReason; 8] = [
+    pub const ALL: [AbortReason; 16] = [
         AbortReason::WriteConflict,
         AbortReason::ReadValidation,
+        AbortReason::Phantom,
         AbortReason::InsertConflict,
         AbortReason::Overruled,
         AbortReason::FloorRaised,
+        AbortReason::WriteTooOld,
+        AbortReason::LockConflict,
+        AbortReason::LockDie,
+        AbortReason::Wounded,
         AbortReason::LockTimeout,
+        AbortReason::ExclusionWindow,
+        AbortReason::CascadingAbort,
+        AbortReason::BatchConflict,
         AbortReason::OutOfMemory,
         AbortReason::User,
     ];
@@ -52,10 +76,18 @@ impl AbortReason {
         match self {
             AbortReason::WriteConflict => "write-conflict",
             AbortReason::ReadValidation => "read-validation",
+            AbortReason::Phantom => "phantom",
             AbortReason::InsertConflict => "insert-conflict",
             AbortReason::Overruled => "overruled",
             AbortReason::FloorRaised => "floor-raised",
+            AbortReason::WriteTooOld => "write-too-old",
+            AbortReason::LockConflict => "lock-conflict",
+            AbortReason::LockDie => "lock-die",
+            AbortReason::Wounded => "wounded",
             AbortReason::LockTimeout => "lock-timeout",
+            AbortReason::ExclusionWindow => "exclusion-window",
+            AbortReason::CascadingAbort => "cascading-abort",
+            AbortReason::BatchConflict => "batch-conflict",
             AbortReason::OutOfMemory => "out-of-memory",
             AbortReason::User => "user",
         }
@@ -170,6 +202,18 @@ pub enum Error {
         /// The largest length allowed, in bytes.
         max: usize,
     },
+    /// The protocol has no ranges.
+    NoRanges {
+        /// The protocol's name.
+        protocol: &'static str,
+    },
+    /// A batch has not as many places for values as keys.
+    BatchLength {
+        /// How many keys.
+        keys: usize,
+        /// How many places.
+        places: usize,
+    },
     /// The allocator refused memory.
     OutOfMemory,
 }
@@ -197,6 +241,13 @@ impl fmt::Display for Error {
             }
             Error::TooLong { len, max } => {
                 write!(f, "a key or value has at most {max} bytes, not {len}")
+            }
+            Error::NoRanges { protocol } => write!(
+                f,
+                "the protocol {protocol} has no ranges: use another one, or tables without order"
+            ),
+            Error::BatchLength { keys, places } => {
+                write!(f, "a batch of {keys} keys needs {keys} places for values, not {places}")
             }
             Error::OutOfMemory => f.write_str("the allocator has no memory left"),
         }

@@ -2,6 +2,7 @@
 
 use crate::storage::Words;
 use crate::storage::hash_index::Witness;
+use crate::storage::ordered_index;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
@@ -24,6 +25,19 @@ pub(crate) struct AbsentEntry<W: Words> {
     pub(crate) table: *const TableCore<W>,
     pub(crate) hash: u64,
     pub(crate) shard: u32,
+}
+
+/// A part of a range that was read: what one leaf of an ordered index held of it.
+#[derive(Debug)]
+pub(crate) struct RangeEntry<W: Words> {
+    pub(crate) witness: ordered_index::Witness<W>,
+    pub(crate) table: *const TableCore<W>,
+    pub(crate) shard: u32,
+    /// Which walk of the transaction it belongs to.
+    pub(crate) walk: u32,
+    /// The heads of the lowest and the highest key that was asked for.
+    pub(crate) low: u64,
+    pub(crate) high: u64,
 }
 
 /// What a write depends on.
@@ -68,6 +82,9 @@ pub(crate) struct WriteEntry<W: Words> {
 pub(crate) struct AccessSet<W: Words> {
     pub(crate) reads: Vec<ReadEntry<W>>,
     pub(crate) absents: Vec<AbsentEntry<W>>,
+    pub(crate) ranges: Vec<RangeEntry<W>>,
+    /// Walks over ranges that this transaction has begun.
+    pub(crate) walks: u32,
     pub(crate) writes: Vec<WriteEntry<W>>,
     /// Versions that a later write of the same transaction replaced. Kept until the end, because
     /// references to them may have been handed out.
@@ -83,6 +100,8 @@ impl<W: Words> AccessSet<W> {
         AccessSet {
             reads: Vec::new(),
             absents: Vec::new(),
+            ranges: Vec::new(),
+            walks: 0,
             writes: Vec::new(),
             replaced: Vec::new(),
             filter: 0,
@@ -94,6 +113,8 @@ impl<W: Words> AccessSet<W> {
     pub(crate) fn clear(&mut self) {
         self.reads.clear();
         self.absents.clear();
+        self.ranges.clear();
+        self.walks = 0;
         self.writes.clear();
         self.replaced.clear();
         self.filter = 0;
@@ -101,7 +122,7 @@ impl<W: Words> AccessSet<W> {
     }
 
     /// The write to the key of `table` with this hash for which `same` holds.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find_write(
         &self,
         table: *const TableCore<W>,
@@ -111,6 +132,16 @@ impl<W: Words> AccessSet<W> {
         if self.filter & Self::filter_bit(hash) == 0 {
             return None;
         }
+        self.search_write(table, hash, same)
+    }
+
+    #[inline(never)]
+    fn search_write(
+        &self,
+        table: *const TableCore<W>,
+        hash: u64,
+        same: impl Fn(&WriteEntry<W>) -> bool,
+    ) -> Option<usize> {
         let matches = |entry: &WriteEntry<W>| {
             entry.hash == hash && std::ptr::eq(entry.table, table) && same(entry)
         };
@@ -135,12 +166,20 @@ impl<W: Words> AccessSet<W> {
     }
 
     /// Adds a write to a key that has none yet.
+    #[inline]
     pub(crate) fn push_write(&mut self, entry: WriteEntry<W>) {
         self.filter |= Self::filter_bit(entry.hash);
         self.writes.push(entry);
-        if self.writes.len() * 2 > self.places.len() && self.writes.len() > LINEAR_MAX {
+        if self.writes.len() > LINEAR_MAX {
+            self.add_place();
+        }
+    }
+
+    #[inline(never)]
+    fn add_place(&mut self) {
+        if self.writes.len() * 2 > self.places.len() {
             self.rebuild_places();
-        } else if !self.places.is_empty() {
+        } else {
             self.place(self.writes.len() - 1);
         }
     }
@@ -168,13 +207,11 @@ impl<W: Words> AccessSet<W> {
     /// record. After this, writes are no longer found by `find_write`.
     pub(crate) fn order_writes(&mut self) {
         self.filter = 0;
-        self.writes.sort_unstable_by_key(|write| (write.shard, write.record));
-    }
-
-    /// Puts the reads of each shard side by side.
-    pub(crate) fn order_reads(&mut self) {
-        self.reads.sort_unstable_by_key(|read| read.shard);
-        self.absents.sort_unstable_by_key(|absent| absent.shard);
+        if self.writes.len() > 1 {
+            // User addresses have 48 bits (the arena checks it), a shard's number far fewer than 16.
+            self.writes
+                .sort_unstable_by_key(|write| u64::from(write.shard) << 48 | write.record as u64);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crate::sync::published::Published;
 use crate::sync::{AtomicU64, CachePadded, Tally};
-use crossbeam_epoch::{Collector, Guard, LocalHandle};
+use crossbeam_epoch::{Collector, LocalHandle};
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -118,6 +118,9 @@ impl<P: Protocol> Drop for Core<P> {
             for garbage in worker.garbage.drain(..) {
                 garbage.dispose(&mut arena, &self.pool);
             }
+            for (table, version) in worker.superseded.drain(..) {
+                Garbage::Version(table, version).dispose(&mut arena, &self.pool);
+            }
         }
         for cell in self.workers.cells() {
             // SAFETY: as above.
@@ -160,7 +163,11 @@ pub(crate) struct Worker<P: Protocol> {
     /// Records with more than one version below the new one, whose ticket is in some queue already,
     /// and that number.
     pub(crate) crowded: Vec<(*mut Record<P::Words>, u16)>,
+    /// Versions that commits of a protocol which reads the newest ones took out of their chains.
+    pub(crate) superseded: Vec<(*const TableCore<P::Words>, NonNull<Version<P::Words>>)>,
     pub(crate) snapshot: u64,
+    /// The snapshot of the first attempt at this transaction: the lower, the older it is.
+    pub(crate) age: u64,
     /// The greatest timestamp that this transaction's commit must exceed.
     pub(crate) commit_floor: u64,
     pub(crate) commit: u64,
@@ -171,8 +178,6 @@ pub(crate) struct Worker<P: Protocol> {
     pub(crate) backoff_ns: u64,
     pub(crate) random: u64,
     pub(crate) runs: u64,
-    /// Space for the hashes of a batch of keys.
-    pub(crate) hashes: Vec<u64>,
 }
 
 /// A worker and what others may use of it.
@@ -251,7 +256,9 @@ impl<P: Protocol> Core<P> {
                 tickets: Vec::new(),
                 garbage: Vec::new(),
                 crowded: Vec::new(),
+                superseded: Vec::new(),
                 snapshot: 1,
+                age: 1,
                 commit_floor: 0,
                 commit: 0,
                 writes: false,
@@ -260,7 +267,6 @@ impl<P: Protocol> Core<P> {
                 backoff_ns: crate::limits::BACKOFF_MIN_NS,
                 random: 0x9e37_79b9_7f4a_7c15 ^ (id as u64 + 1),
                 runs: 0,
-                hashes: Vec::new(),
             }),
         });
         // Another thread that looks for a free worker may take the new one first; then look again.
@@ -268,13 +274,12 @@ impl<P: Protocol> Core<P> {
     }
 }
 
-/// What one step of a protocol may use.
+/// What one step of a protocol may use. Whoever runs the step is pinned, which keeps what it walks
+/// over from being freed.
 pub(crate) struct Context<'a, P: Protocol> {
     pub(crate) core: &'a Core<P>,
     pub(crate) worker: &'a mut Worker<P>,
     pub(crate) tallies: &'a Tallies,
-    /// Keeps what this step walks over from being freed.
-    pub(crate) guard: &'a Guard,
 }
 
 impl<P: Protocol> Context<'_, P> {

@@ -3,10 +3,11 @@
 use super::access_set::{WriteEntry, WriteState};
 use super::context::Context;
 use super::janitor::Garbage;
-use super::{Conflict, Place, Protocol, Step};
+use super::{Conflict, Place, Protocol, Reads, Step};
 use crate::error::AbortReason;
 use crate::storage::hash_index::Inserted;
 use crate::storage::record::{Head, Record};
+use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use std::ptr::NonNull;
 
@@ -24,12 +25,19 @@ pub(crate) fn publish_record<P: Protocol>(cx: &mut Context<'_, P>, index: usize)
     let same = |other: &Record<P::Words>| {
         other.hash == record.hash && table.same_key(other, record) && !other.head().is_dead()
     };
-    let table_index = &table.shards[write.shard as usize];
+    let table_index = table.index(write.shard);
     let garbage = &mut cx.worker.garbage;
     let mut retire = |array| garbage.push(Garbage::Array(table_index, array));
     match table_index.insert(write.record, write.hash, same, &mut retire) {
         Inserted::Yes => {
             write.state = WriteState::Installed;
+            if let Some(ordered) = table.ordered_index(write.shard) {
+                let mut retire = |retired| garbage.push(Garbage::of_ordered(table, retired));
+                // Whoever has the key in the hash index has it here too.
+                if ordered.insert(write.record, table, &mut retire) == Inserted::OutOfMemory {
+                    return Err(Conflict::new(AbortReason::OutOfMemory));
+                }
+            }
             Ok(())
         }
         Inserted::Exists => {
@@ -57,8 +65,9 @@ pub(crate) fn install_on<P: Protocol>(
         // SAFETY: the newest committed version stays while this step is pinned.
         .map_or(0, |base| unsafe { base.as_ref() }.depth().wrapping_add(1));
     version.set_depth(below);
-    // Whoever creates something to unlink takes the ticket, unless it is taken.
-    let creates_garbage = !base.is_null() || version.is_tombstone();
+    // Whoever creates something that a janitor has to unlink takes the ticket, unless it is taken.
+    let overwrites = P::READS == Reads::Snapshot && !base.is_null();
+    let creates_garbage = overwrites || version.is_tombstone();
     let new_head = Head::new(write.version, head.has_ticket() || creates_garbage);
     if record.exchange(head, new_head).is_err() {
         return false;
@@ -114,6 +123,28 @@ pub(crate) fn hand_over<P: Protocol>(cx: &mut Context<'_, P>) {
             worker.tickets.push((write.record, worker.commit));
         } else if depth > 1 {
             worker.crowded.push((write.record, depth));
+        }
+    }
+}
+
+/// After a commit of a protocol that reads the newest versions: takes the overwritten ones out of
+/// their chains, and passes on the tickets that the installs took. Nobody else changes the chains
+/// meanwhile: the protocol holds the records, and its janitors only look at heads.
+pub(crate) fn supersede<P: Protocol>(cx: &mut Context<'_, P>) {
+    debug_assert!(P::READS == Reads::Newest, "snapshots may still see what was overwritten");
+    let worker = &mut *cx.worker;
+    for write in &worker.access.writes {
+        // SAFETY: our own version; this step has been pinned since before it was installed.
+        let version = unsafe { &*write.version };
+        if let Some(older) = NonNull::new(version.older()) {
+            version.set_older(std::ptr::null_mut());
+            version.set_depth(0);
+            TableCore::mark_retired(older);
+            cx.tallies.versions_unlinked.add(1);
+            worker.superseded.push((write.table, older));
+        }
+        if write.ticket {
+            worker.tickets.push((write.record, worker.commit));
         }
     }
 }

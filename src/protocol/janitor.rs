@@ -10,8 +10,8 @@
 //! A record whose head has the ticket bit is in exactly one janitor's queue (or in the hands of
 //! whoever is working on it), so a queue never holds a record that somebody else has freed.
 
-use super::Protocol;
 use super::context::{Core, Tallies, Worker, WorkerCell};
+use super::{Protocol, Reads};
 use crate::limits::{RECLAIM_BATCH, RECLAIM_STEPS_PER_COMMIT, VOLUNTEER_DEPTH};
 use crate::reclaim::arena::{Arena, ChunkPool};
 use crate::reclaim::limbo::Limbo;
@@ -19,6 +19,7 @@ use crate::reclaim::watermark::Live;
 use crate::storage::Words;
 use crate::storage::decision::Decision;
 use crate::storage::hash_index::{Array, HashIndex};
+use crate::storage::ordered_index::{OwnedNode, Removed, Retired};
 use crate::storage::prune::{self, Left, Unlinked};
 use crate::storage::record::{Head, Record};
 use crate::storage::table::TableCore;
@@ -44,9 +45,23 @@ pub(crate) enum Garbage<W: Words> {
     Array(*const HashIndex<W>, Box<Array<W>>),
     /// A decision word that no version points to.
     Decision(NonNull<Decision>),
+    /// A node of an ordered index that was replaced.
+    Node(OwnedNode<W>),
+    /// A record that an ordered index kept until now, because it was a fence.
+    Fence(*const TableCore<W>, NonNull<Record<W>>),
 }
 
 impl<W: Words> Garbage<W> {
+    /// What the ordered index of a table has no use for any more.
+    pub(crate) fn of_ordered(table: *const TableCore<W>, retired: Retired<W>) -> Self {
+        match retired {
+            Retired::Node(node) => Garbage::Node(node),
+            Retired::Record(record) => {
+                Garbage::Fence(table, NonNull::new(record).expect("a record"))
+            }
+        }
+    }
+
     /// Frees it; its grace period is over. Returns the bytes of a version.
     pub(crate) fn dispose(self, arena: &mut Arena, pool: &ChunkPool) -> usize {
         match self {
@@ -54,7 +69,7 @@ impl<W: Words> Garbage<W> {
                 // SAFETY: tables live as long as the store, and nobody can reach the version.
                 return unsafe { (*table).free_version(arena, pool, version) };
             }
-            Garbage::Record(table, record) => {
+            Garbage::Record(table, record) | Garbage::Fence(table, record) => {
                 // SAFETY: as above.
                 unsafe { (*table).free_record(arena, pool, record) };
             }
@@ -63,6 +78,7 @@ impl<W: Words> Garbage<W> {
                 // SAFETY: an index lives as long as its table.
                 unsafe { (*index).settle() };
             }
+            Garbage::Node(node) => drop(node),
             Garbage::Decision(decision) => {
                 // SAFETY: made by `new_decision`.
                 unsafe { free_decision(decision, arena, pool) };
@@ -99,10 +115,23 @@ unsafe fn free_decision(decision: NonNull<Decision>, arena: &mut Arena, pool: &C
 /// Something out of use that a transaction may still hold a pointer to between its operations.
 #[derive(Debug)]
 enum Dying<W: Words> {
-    /// A record; with `None` it is dead but could not be taken out of the index yet.
-    Record(*const TableCore<W>, *mut Record<W>, Option<u64>),
+    /// A record that is dead.
+    Record(*const TableCore<W>, *mut Record<W>, Stage),
     /// An index array and when it was replaced.
     Array(*const HashIndex<W>, Box<Array<W>>, u64),
+    /// A node of an ordered index and when it was replaced.
+    Node(OwnedNode<W>, u64),
+}
+
+/// How far a dead record has come.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// It could not be taken out of the hash index yet.
+    InHashIndex,
+    /// Nor out of the ordered one.
+    InOrderedIndex,
+    /// It is out, since then.
+    Out(u64),
 }
 
 /// A janitor's queues.
@@ -113,6 +142,11 @@ pub(crate) struct Chores<W: Words> {
     /// Records with a version that an old snapshot still sees, and that snapshot.
     parked: VecDeque<(*mut Record<W>, u64)>,
     dying: VecDeque<Dying<W>>,
+    /// Versions that left their chains when they were overwritten, and when that was; in that
+    /// order. Transactions that were open then may still refer to them.
+    superseded: VecDeque<(*const TableCore<W>, NonNull<Version<W>>, u64)>,
+    /// The length of that queue at which a scan of the watermark may show something new.
+    superseded_scan_len: usize,
     limbo: Limbo<Garbage<W>>,
     live: Live,
 }
@@ -149,6 +183,8 @@ impl<W: Words> Janitor<W> {
                 recent: VecDeque::new(),
                 parked: VecDeque::new(),
                 dying: VecDeque::new(),
+                superseded: VecDeque::new(),
+                superseded_scan_len: RECLAIM_BATCH,
                 limbo: Limbo::new(),
                 live: Live::default(),
             }),
@@ -179,6 +215,9 @@ impl<W: Words> Janitor<W> {
 impl<W: Words> Chores<W> {
     /// Frees what waits in limbo: the first half of dropping a store.
     pub(crate) fn drain_limbo(&mut self, arena: &mut Arena, pool: &ChunkPool) {
+        for (table, version, _) in self.superseded.drain(..) {
+            Garbage::Version(table, version).dispose(arena, pool);
+        }
         self.limbo.drain(|garbage| {
             garbage.dispose(arena, pool);
         });
@@ -190,8 +229,9 @@ impl<W: Words> Chores<W> {
         for dying in self.dying.drain(..) {
             match dying {
                 // Still in the index, which frees it.
-                Dying::Record(_, _, None) => {}
-                Dying::Record(table, record, Some(_)) => {
+                Dying::Record(_, _, Stage::InHashIndex) => {}
+                Dying::Node(node, _) => drop(node),
+                Dying::Record(table, record, Stage::InOrderedIndex | Stage::Out(_)) => {
                     let record = NonNull::new(record).expect("a record");
                     Garbage::Record(table, record).dispose(arena, pool);
                 }
@@ -209,22 +249,44 @@ struct Sink<'a, W: Words> {
     arena: &'a mut Arena,
     pool: &'a ChunkPool,
     limbo: &'a mut Limbo<Garbage<W>>,
-    tallies: &'a Tallies,
     guard: &'a Guard,
+    freed: u64,
+    bytes_freed: u64,
+    retired: u64,
+}
+
+impl<'a, W: Words> Sink<'a, W> {
+    #[inline]
+    fn new(
+        table: &'a TableCore<W>,
+        arena: &'a mut Arena,
+        pool: &'a ChunkPool,
+        limbo: &'a mut Limbo<Garbage<W>>,
+        guard: &'a Guard,
+    ) -> Self {
+        Sink { table, arena, pool, limbo, guard, freed: 0, bytes_freed: 0, retired: 0 }
+    }
+
+    /// Adds what went through to the tallies.
+    fn count(&self, tallies: &Tallies) {
+        tallies.versions_unlinked.add(self.freed + self.retired);
+        tallies.versions_freed.add(self.freed);
+        tallies.bytes_freed.add(self.bytes_freed);
+    }
 }
 
 impl<W: Words> Unlinked<W> for Sink<'_, W> {
+    #[inline]
     fn free(&mut self, version: NonNull<Version<W>>) {
         // SAFETY: `prune` says that nobody can reach it.
         let bytes = unsafe { self.table.free_version(self.arena, self.pool, version) };
-        self.tallies.versions_unlinked.add(1);
-        self.tallies.versions_freed.add(1);
-        self.tallies.bytes_freed.add(bytes as u64);
+        self.freed += 1;
+        self.bytes_freed += bytes as u64;
     }
 
     fn retire(&mut self, version: NonNull<Version<W>>) {
         TableCore::mark_retired(version);
-        self.tallies.versions_unlinked.add(1);
+        self.retired += 1;
         self.limbo.push(Garbage::Version(self.table, version), self.guard);
     }
 }
@@ -245,9 +307,11 @@ struct Hands<'a, P: Protocol> {
     arena: &'a mut Arena,
     tallies: &'a Tallies,
     guard: &'a Guard,
+    /// The table of the last record, and its number.
+    table: Option<(u16, &'a TableCore<P::Words>)>,
 }
 
-impl<P: Protocol> Hands<'_, P> {
+impl<'a, P: Protocol> Hands<'a, P> {
     fn scan(&self, live: &mut Live) {
         self.core.watermark.scan(|| self.core.clock.snapshot(), live);
     }
@@ -258,41 +322,82 @@ impl<P: Protocol> Hands<'_, P> {
         }
     }
 
+    fn table_of(&mut self, record: &Record<P::Words>) -> &'a TableCore<P::Words> {
+        if let Some((number, table)) = self.table
+            && number == record.table
+        {
+            return table;
+        }
+        let table = self.core.tables.get(record.table);
+        self.table = Some((record.table, table));
+        table
+    }
+
     /// Prunes one record whose ticket we hold.
     fn tend(&mut self, chores: &mut Chores<P::Words>, record: *mut Record<P::Words>) -> Next {
         step::at(Step::ReclaimPrune);
         // SAFETY: we hold the ticket, so the record has not been freed.
-        let (target, pointer) = (unsafe { &*record }, record);
+        let target = unsafe { &*record };
         if !target.try_prune() {
             return Next::Later;
         }
-        let table = self.core.tables.get(target.table);
-        let mut sink = Sink {
-            table,
-            arena: self.arena,
-            pool: &self.core.pool,
-            limbo: &mut chores.limbo,
-            tallies: self.tallies,
-            guard: self.guard,
-        };
+        let table = self.table_of(target);
+        let (live, limbo) = (&chores.live, &mut chores.limbo);
+        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
-        let left = unsafe { prune::prune(target, &chores.live, &mut sink) };
+        let common = match P::READS {
+            Reads::Snapshot => unsafe { prune::prune_below_newest(target, live, &mut sink) },
+            Reads::Newest => None,
+        };
+        let next = if let Some((newest, length)) = common {
+            sink.count(self.tallies);
+            self.tallies.chain_length_max.raise(length);
+            Self::return_ticket(target, newest.as_ptr())
+        } else {
+            self.tend_slowly(chores, table, record)
+        };
+        target.end_prune();
+        next
+    }
+
+    /// Gives the ticket of a record back whose newest version stands alone.
+    #[inline]
+    fn return_ticket(target: &Record<P::Words>, newest: *mut Version<P::Words>) -> Next {
+        // A version installed meanwhile saw the ticket and counts on us.
+        let returned = target.exchange(Head::new(newest, true), Head::new(newest, false));
+        if returned.is_ok() { Next::Done } else { Next::Later }
+    }
+
+    /// As `tend`, with the prune right in hand, for a record that is not the common case.
+    fn tend_slowly(
+        &mut self,
+        chores: &mut Chores<P::Words>,
+        table: &TableCore<P::Words>,
+        record: *mut Record<P::Words>,
+    ) -> Next {
+        // SAFETY: as in `tend`.
+        let target = unsafe { &*record };
+        let (live, limbo) = (&chores.live, &mut chores.limbo);
+        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
+        let left = match P::READS {
+            // SAFETY: as in `tend`.
+            Reads::Snapshot => unsafe { prune::prune(target, live, &mut sink) },
+            // SAFETY: as in `tend`.
+            Reads::Newest => unsafe { prune::look(target, live) },
+        };
+        sink.count(self.tallies);
         self.measure(&left);
-        let next = match left {
+        match left {
             Left::TooNew => Next::Later,
             Left::Versions { kept: 1.., blocker, .. } => Next::Parked(blocker),
             // SAFETY: `newest` is the newest committed version, which stays while we hold the
             // right.
             Left::Versions { newest, .. } if !unsafe { &*newest }.is_tombstone() => {
-                let (from, to) = (Head::new(newest, true), Head::new(newest, false));
-                // A version installed meanwhile saw the ticket and counts on us.
-                if target.exchange(from, to).is_ok() { Next::Done } else { Next::Later }
+                Self::return_ticket(target, newest)
             }
-            Left::Versions { newest, .. } => self.bury(chores, table, pointer, newest),
-            Left::Nothing => self.bury(chores, table, pointer, std::ptr::null_mut()),
-        };
-        target.end_prune();
-        next
+            Left::Versions { newest, .. } => self.bury(chores, table, record, newest),
+            Left::Nothing => self.bury(chores, table, record, std::ptr::null_mut()),
+        }
     }
 
     /// Takes a record out of use whose only version is a tombstone (or which has none).
@@ -316,29 +421,49 @@ impl<P: Protocol> Hands<'_, P> {
             self.tallies.versions_unlinked.add(1);
             chores.limbo.push(Garbage::Version(table, tombstone), self.guard);
         }
-        let dying = self.remove(table, record, chores);
-        chores.dying.push_back(dying);
+        self.remove(table, record, Stage::InHashIndex, chores);
         Next::Done
     }
 
+    /// Takes a dead record out of its indexes, as far as that is possible now.
     fn remove(
         &self,
         table: *const TableCore<P::Words>,
         record: *mut Record<P::Words>,
+        stage: Stage,
         chores: &mut Chores<P::Words>,
-    ) -> Dying<P::Words> {
+    ) {
         step::at(Step::ReclaimRemove);
         // SAFETY: tables live as long as the store; a dead record belongs to whoever buried it.
         let core_table = unsafe { &*table };
         let hash = core_table.hash_of(record, &self.core.hasher);
-        let index = &core_table.shards[self.core.ring.shard_of(hash)];
-        let removed = index.remove(record, hash);
-        if !removed {
+        let shard = self.core.ring.shard_of(hash);
+        let index = core_table.index(shard);
+        if matches!(stage, Stage::InHashIndex) && !index.remove(record, hash) {
             // The index is growing. If nobody inserts any more, nobody else finishes that.
             let now = self.core.clock.snapshot();
             index.assist(&mut |old| chores.dying.push_back(Dying::Array(index, old, now)));
+            chores.dying.push_back(Dying::Record(table, record, stage));
+            return;
         }
-        Dying::Record(table, record, removed.then(|| self.core.clock.snapshot()))
+        let mut removed = Removed::Yes;
+        if let Some(ordered) = core_table.ordered_index(shard) {
+            let mut retire = |retired| {
+                let now = self.core.clock.snapshot();
+                chores.dying.push_back(match retired {
+                    Retired::Node(node) => Dying::Node(node, now),
+                    Retired::Record(record) => Dying::Record(table, record, Stage::Out(now)),
+                });
+            };
+            removed = ordered.remove(record, core_table, &mut retire);
+        }
+        let stage = match removed {
+            Removed::Yes => Stage::Out(self.core.clock.snapshot()),
+            Removed::NotNow => Stage::InOrderedIndex,
+            // The ordered index hands it out later.
+            Removed::Kept => return,
+        };
+        chores.dying.push_back(Dying::Record(table, record, stage));
     }
 
     /// Looks at what is dying: what no open transaction can hold a pointer to goes to limbo.
@@ -349,13 +474,12 @@ impl<P: Protocol> Hands<'_, P> {
             };
             let oldest = chores.live.oldest_writer();
             match dying {
-                Dying::Record(table, record, None) => {
-                    let dying = self.remove(table, record, chores);
-                    chores.dying.push_back(dying);
+                Dying::Record(table, record, stage @ (Stage::InHashIndex | Stage::InOrderedIndex)) => {
+                    self.remove(table, record, stage, chores);
                 }
                 // An aborted version inside the record's block may have entered another worker's
                 // limbo after the record was buried; whoever put it there has ended by now.
-                Dying::Record(table, record, Some(removed))
+                Dying::Record(table, record, Stage::Out(removed))
                     // SAFETY: a dying record is freed here only.
                     if removed < oldest && !unsafe { (*record).inline_retired() } =>
                 {
@@ -365,6 +489,9 @@ impl<P: Protocol> Hands<'_, P> {
                 }
                 Dying::Array(index, array, replaced) if replaced < oldest => {
                     chores.limbo.push(Garbage::Array(index, array), self.guard);
+                }
+                Dying::Node(node, replaced) if replaced < oldest => {
+                    chores.limbo.push(Garbage::Node(node), self.guard);
                 }
                 dying => chores.dying.push_back(dying),
             }
@@ -415,6 +542,30 @@ impl<P: Protocol> Hands<'_, P> {
         if !chores.dying.is_empty() {
             self.tend_dying(chores);
         }
+        if P::READS == Reads::Newest {
+            self.free_superseded(chores);
+        }
+    }
+
+    /// Frees what no open transaction can refer to any more.
+    fn free_superseded(&mut self, chores: &mut Chores<P::Words>) {
+        if chores.superseded.len() >= chores.superseded_scan_len {
+            let mut live = std::mem::take(&mut chores.live);
+            self.scan(&mut live);
+            chores.live = live;
+            // Beside a long transaction a scan shows nothing new for a while.
+            chores.superseded_scan_len = chores.superseded.len() + RECLAIM_BATCH;
+        }
+        let watermark = chores.live.watermark();
+        while let Some(&(table, version, at)) = chores.superseded.front()
+            && at < watermark
+        {
+            chores.superseded.pop_front();
+            chores.superseded_scan_len = RECLAIM_BATCH;
+            let bytes = Garbage::Version(table, version).dispose(self.arena, &self.core.pool);
+            self.tallies.versions_freed.add(1);
+            self.tallies.bytes_freed.add(bytes as u64);
+        }
     }
 }
 
@@ -439,11 +590,29 @@ impl<P: Protocol> Core<P> {
                     let now = self.clock.snapshot();
                     chores.dying.push_back(Dying::Array(index, array, now));
                 }
+                Garbage::Node(node) => {
+                    chores.dying.push_back(Dying::Node(node, self.clock.snapshot()));
+                }
+                Garbage::Fence(table, record) => {
+                    let stage = Stage::Out(self.clock.snapshot());
+                    chores.dying.push_back(Dying::Record(table, record.as_ptr(), stage));
+                }
                 garbage => chores.limbo.push(garbage, guard),
             }
         }
-        let mut hands =
-            Hands { core: self, arena: &mut worker.arena, tallies: &cell.tallies, guard };
+        if !worker.superseded.is_empty() {
+            // Drawn after they left their chains: whoever begins later does not find them.
+            let now = self.clock.snapshot();
+            let superseded = worker.superseded.drain(..);
+            chores.superseded.extend(superseded.map(|(table, version)| (table, version, now)));
+        }
+        let mut hands = Hands {
+            core: self,
+            arena: &mut worker.arena,
+            tallies: &cell.tallies,
+            guard,
+            table: None,
+        };
         hands.work(chores, steps);
         for (record, depth) in worker.crowded.drain(..) {
             // Beside old snapshots the ticket may be parked for as long as they stay open, and a
@@ -474,7 +643,7 @@ impl<P: Protocol> Core<P> {
             return;
         };
         let chores = turn.chores();
-        let mut hands = Hands { core: self, arena, tallies: &own.tallies, guard };
+        let mut hands = Hands { core: self, arena, tallies: &own.tallies, guard, table: None };
         let mut live = std::mem::take(&mut chores.live);
         hands.scan(&mut live);
         chores.live = live;
@@ -500,16 +669,12 @@ impl<P: Protocol> Hands<'_, P> {
         let mut live = std::mem::take(&mut chores.live);
         self.scan(&mut live);
         chores.live = live;
-        let mut sink = Sink {
-            table: self.core.tables.get(target.table),
-            arena: self.arena,
-            pool: &self.core.pool,
-            limbo: &mut chores.limbo,
-            tallies: self.tallies,
-            guard: self.guard,
-        };
+        let table = self.table_of(target);
+        let limbo = &mut chores.limbo;
+        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
         let left = unsafe { prune::prune(target, &chores.live, &mut sink) };
+        sink.count(self.tallies);
         self.measure(&left);
         target.end_prune();
     }

@@ -13,14 +13,26 @@ pub(crate) mod access_set;
 pub(crate) mod context;
 pub(crate) mod install;
 pub(crate) mod janitor;
+mod multi_version;
 
+mod hstore;
 #[cfg(all(test, loom))]
 mod models;
 mod mvocc;
+mod no_wait;
+mod record_lock;
 mod serial;
+mod single_version;
+mod two_phase_locking;
+mod wait_die;
+mod wound_wait;
 
+pub use hstore::HStore;
 pub use mvocc::Mvocc;
+pub use no_wait::NoWait;
 pub use serial::Serial;
+pub use wait_die::WaitDie;
+pub use wound_wait::WoundWait;
 
 use crate::error::AbortReason;
 use crate::storage::Words;
@@ -37,6 +49,9 @@ use std::ops::Range;
 pub enum Isolation {
     /// The outcome is that of some serial order.
     Serializable,
+    /// Each transaction reads one snapshot and no two concurrent ones write the same key (Berenson
+    /// et al., SIGMOD 1995): write skew is possible.
+    Snapshot,
 }
 
 impl Isolation {
@@ -45,8 +60,33 @@ impl Isolation {
     pub const fn name(self) -> &'static str {
         match self {
             Isolation::Serializable => "serializable",
+            Isolation::Snapshot => "snapshot",
         }
     }
+}
+
+/// Which version of a record a read sees, and hence how long a version has to stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reads {
+    /// The one at the transaction's snapshot. Old versions stay while a snapshot sees them.
+    Snapshot,
+    /// The newest committed one: a record has no other. An overwritten version leaves its chain at
+    /// once, and its memory stays until every transaction that was open then has ended.
+    Newest,
+}
+
+/// What a protocol does about ranges of ordered tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ranges {
+    /// It has none.
+    Unsupported,
+    /// They show what the transaction's snapshot, or its locks, let them show; there is nothing to
+    /// check at commit.
+    Unchecked,
+    /// At commit no key may have been inserted into a range that was read.
+    Validated,
 }
 
 /// What a thread that stops can do to the others.
@@ -113,6 +153,13 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     const STRICT: bool;
     /// What a stopped thread can do to the others.
     const PROGRESS: Progress;
+    /// Which version a read sees.
+    const READS: Reads;
+    /// Whether a transaction that only reads has to validate what it read. Its reads are recorded
+    /// then, also in a `view`, which may abort.
+    const VALIDATES_READ_ONLY: bool;
+    /// What it does about ranges.
+    const RANGES: Ranges = Ranges::Unsupported;
 
     /// The words that it keeps in records and versions.
     type Words: Words;
@@ -121,9 +168,19 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// Its state in each open transaction.
     type Local: Default;
 
+    /// The snapshot of a transaction that has just drawn `drawn` from the clock: not below that.
+    #[doc(hidden)]
+    #[inline]
+    fn snapshot(_worker: &Worker<Self>, drawn: u64) -> u64 {
+        drawn
+    }
+
     /// Begins; the snapshot is drawn by then.
     #[doc(hidden)]
-    fn begin(core: &Core<Self>, worker: &mut Worker<Self>) -> Step<Self, ()>;
+    #[inline]
+    fn begin(_core: &Core<Self>, _worker: &mut Worker<Self>) -> Step<Self, ()> {
+        Ok(())
+    }
 
     /// The version of a record that this transaction sees (null: none), recorded as a read.
     #[doc(hidden)]
@@ -139,6 +196,7 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     fn read_base(
         cx: &mut Context<'_, Self>,
         record: &Record<Self::Words>,
+        shard: u32,
     ) -> Step<Self, *mut Version<Self::Words>>;
 
     /// Records that a key has no record.
@@ -150,6 +208,26 @@ pub trait Protocol: Sized + Send + Sync + 'static {
         hash: u64,
         shard: u32,
     ) -> Step<Self, ()>;
+
+    /// Announces that ranges of this shard are about to be read.
+    #[doc(hidden)]
+    #[inline]
+    fn read_range(_cx: &mut Context<'_, Self>, _shard: u32) -> Step<Self, ()> {
+        Ok(())
+    }
+
+    /// Announces a write to a record (null: to a key without one) when the transaction asks for it;
+    /// `prepare` comes at commit. With [`Reads::Snapshot`] it may run unpinned: the record is alive,
+    /// its versions need not be.
+    #[doc(hidden)]
+    #[inline]
+    fn write(
+        _cx: &mut Context<'_, Self>,
+        _record: *mut Record<Self::Words>,
+        _shard: u32,
+    ) -> Step<Self, ()> {
+        Ok(())
+    }
 
     /// Prepares these writes, all of one shard. They are in the global order.
     #[doc(hidden)]
@@ -179,9 +257,11 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     #[doc(hidden)]
     fn abort(cx: &mut Context<'_, Self>);
 
-    /// Ends the transaction, whatever its outcome: releases what `begin` took.
+    /// Ends the transaction, whatever its outcome, and also when it never came to commit: releases
+    /// what it still holds. The records that it has met are still alive.
     #[doc(hidden)]
-    fn end(core: &Core<Self>, worker: &mut Worker<Self>);
+    #[inline]
+    fn end(_core: &Core<Self>, _worker: &mut Worker<Self>) {}
 }
 
 /// Something to do with a protocol that is known by name only at run time.
@@ -209,5 +289,9 @@ macro_rules! registry {
 
 registry! {
     Mvocc,
+    NoWait,
+    WaitDie,
+    WoundWait,
+    HStore,
     Serial,
 }
