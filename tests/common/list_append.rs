@@ -2,9 +2,11 @@
 //!
 //! A list holds every value that was ever appended to it, in order. So the last reading of each
 //! list gives the order of its versions, and with it *all* dependencies between transactions: no
-//! guess and no search. A history is strictly serializable if and only if the graph of these
-//! dependencies and of the real-time order has no cycle (Adya 1999; Elle: Kingsbury and Alvaro,
-//! VLDB 2020).
+//! guess and no search. A history is serializable if and only if the graph of these dependencies
+//! has no cycle, and strictly so if the real-time order is in the graph too (Adya 1999; Elle:
+//! Kingsbury and Alvaro, VLDB 2020). It is possible with snapshots if and only if every cycle has
+//! two anti-dependencies in succession (Fekete et al., TODS 2005; Cerone and Gotsman, PODC 2016),
+//! that is, if there is no cycle of steps that never takes two of them one after the other.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
