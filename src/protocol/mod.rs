@@ -13,14 +13,26 @@ pub(crate) mod access_set;
 pub(crate) mod context;
 pub(crate) mod install;
 pub(crate) mod janitor;
+mod multi_version;
 
+mod hstore;
 #[cfg(all(test, loom))]
 mod models;
 mod mvocc;
+mod no_wait;
+mod record_lock;
 mod serial;
+mod single_version;
+mod two_phase_locking;
+mod wait_die;
+mod wound_wait;
 
+pub use hstore::HStore;
 pub use mvocc::Mvocc;
+pub use no_wait::NoWait;
 pub use serial::Serial;
+pub use wait_die::WaitDie;
+pub use wound_wait::WoundWait;
 
 use crate::error::AbortReason;
 use crate::storage::Words;
@@ -169,6 +181,7 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     fn read_base(
         cx: &mut Context<'_, Self>,
         record: &Record<Self::Words>,
+        shard: u32,
     ) -> Step<Self, *mut Version<Self::Words>>;
 
     /// Records that a key has no record.
@@ -182,7 +195,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     ) -> Step<Self, ()>;
 
     /// Announces a write to a record (null: to a key without one) when the transaction asks for it;
-    /// `prepare` comes at commit.
+    /// `prepare` comes at commit. With [`Reads::Snapshot`] it may run unpinned: the record is alive,
+    /// its versions need not be.
     #[doc(hidden)]
     #[inline]
     fn write(
@@ -253,5 +267,9 @@ macro_rules! registry {
 
 registry! {
     Mvocc,
+    NoWait,
+    WaitDie,
+    WoundWait,
+    HStore,
     Serial,
 }

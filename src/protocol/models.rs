@@ -5,7 +5,7 @@
 //! value that a load may return. Each has a twin in which one ordering or one step is broken on
 //! purpose, and which must fail. Memory is leaked: grace periods are not what is modelled here.
 
-use super::mvocc::still_newest;
+use super::multi_version::still_newest;
 use crate::storage::NoWords;
 use crate::storage::decision::{Decision, Refusal};
 use crate::storage::record::{Head, Record};

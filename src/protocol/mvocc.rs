@@ -38,41 +38,25 @@
 //! bounded spin, whatever its priority; priority only decides how long the spin is. What a stopped
 //! thread has decided but not cleaned up is read through its decision word, and installed over.
 
-use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteKind, WriteState};
+use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteKind};
 use super::context::Context;
-use super::install;
-use super::janitor::{Garbage, new_decision};
-use super::{Conflict, Isolation, Place, Progress, Protocol, Reads, Step};
+use super::multi_version::{self, Local, still_absent, still_newest, visible_now};
+use super::{Conflict, Isolation, Progress, Protocol, Reads, Step};
 use crate::error::AbortReason;
-use crate::limits::{EXTENSION_READS_MAX, UNDECIDED_SPINS_MAX};
-use crate::storage::decision::{Decision, Refusal};
-use crate::storage::hash_index::{HashIndex, Lookup, Witness};
+use crate::limits::EXTENSION_READS_MAX;
+use crate::storage::decision::Decision;
+use crate::storage::hash_index::{Lookup, Witness};
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
-use crate::storage::version::{Stamp, Top, Version, top, visible_at};
+use crate::storage::version::Version;
 use crate::storage::{NoWords, Words};
+use crate::sync::fault;
 use crate::sync::step::{self, Step as Point};
-use crate::sync::{fault, spin_loop};
 use std::ops::Range;
-use std::ptr::NonNull;
 
 /// Multi-version optimistic concurrency control with commit-time timestamps.
 #[derive(Debug)]
 pub struct Mvocc;
-
-/// One transaction's decision word, from prepare to the end.
-#[derive(Debug, Default)]
-pub struct Local {
-    decision: Option<NonNull<Decision>>,
-}
-
-impl Local {
-    fn decision(&self) -> &Decision {
-        let decision = self.decision.expect("prepare makes the decision word");
-        // SAFETY: it is retired at the end of the transaction.
-        unsafe { decision.as_ref() }
-    }
-}
 
 type Cx<'a> = Context<'a, Mvocc>;
 
@@ -105,7 +89,11 @@ impl Protocol for Mvocc {
     }
 
     #[inline]
-    fn read_base(cx: &mut Cx<'_>, record: &Record<NoWords>) -> Step<Self, *mut Version<NoWords>> {
+    fn read_base(
+        cx: &mut Cx<'_>,
+        record: &Record<NoWords>,
+        _shard: u32,
+    ) -> Step<Self, *mut Version<NoWords>> {
         let (version, newest) = visible(cx, record)?;
         if !newest {
             // Somebody has committed a newer version: this write could only fail at commit.
@@ -129,41 +117,15 @@ impl Protocol for Mvocc {
     }
 
     fn prepare(cx: &mut Cx<'_>, writes: Range<usize>) -> Step<Self, ()> {
-        if cx.worker.local.decision.is_none() {
-            let priority = cx.worker.retries;
-            let decision = new_decision(priority, &mut cx.worker.arena, &cx.core.pool)
-                .ok_or(Conflict::new(AbortReason::OutOfMemory))?;
-            cx.worker.local.decision = Some(decision);
-        }
-        for index in writes {
-            step::at(Point::PrepareInstall);
-            match cx.worker.access.writes[index].kind {
-                WriteKind::Insert => {
-                    // SAFETY: the version is private until it is installed.
-                    unsafe { &*cx.worker.access.writes[index].version }
-                        .set_writer(cx.worker.local.decision());
-                    install::publish_record(cx, index)?;
-                }
-                WriteKind::Blind | WriteKind::Based => install_version(cx, index)?,
-            }
-            step::at(Point::PrepareInstalled);
-        }
-        Ok(())
+        multi_version::prepare(cx, writes, |_, write, base, _| {
+            write.kind != WriteKind::Based || base == write.base
+        })
     }
 
     #[inline]
     fn draw(cx: &mut Cx<'_>) -> Step<Self, ()> {
-        let floor =
-            cx.worker.commit_floor.max(cx.worker.snapshot).max(cx.worker.local.decision().floor());
-        loop {
-            let commit = cx.core.clock.commit();
-            // Greater, not equal: dependent commits must not tie. A tick passes in a few cycles.
-            if commit > floor {
-                cx.worker.commit = commit;
-                step::at(Point::PrepareDrawn);
-                return Ok(());
-            }
-        }
+        multi_version::draw(cx);
+        Ok(())
     }
 
     #[inline]
@@ -177,39 +139,16 @@ impl Protocol for Mvocc {
 
     #[inline]
     fn decide(cx: &mut Cx<'_>) -> Step<Self, bool> {
-        match cx.worker.local.decision().commit(cx.worker.commit) {
-            Ok(()) => {
-                step::at(Point::DecideCommitted);
-                Ok(true)
-            }
-            Err(Refusal::Floor) => Ok(false),
-            Err(Refusal::Aborted) => Err(Conflict::new(AbortReason::Overruled)),
-        }
+        multi_version::decide(cx)
     }
 
     #[inline]
     fn finish(cx: &mut Cx<'_>) {
-        for write in &cx.worker.access.writes {
-            // SAFETY: our own version; this step has been pinned since before it was installed.
-            unsafe { &*write.version }.set_begin(cx.worker.commit);
-            step::at(Point::FinishStamped);
-        }
-        install::hand_over(cx);
-        retire_decision(cx);
+        multi_version::finish(cx);
     }
 
     fn abort(cx: &mut Cx<'_>) {
-        if let Some(decision) = cx.worker.local.decision {
-            // SAFETY: retired at the end of this function.
-            unsafe { decision.as_ref() }.abort();
-        }
-        for index in 0..cx.worker.access.writes.len() {
-            if cx.worker.access.writes[index].state == WriteState::Installed {
-                step::at(Point::AbortUnlink);
-                install::take_back(cx, index);
-            }
-        }
-        retire_decision(cx);
+        multi_version::abort(cx);
     }
 }
 
@@ -232,16 +171,6 @@ fn visible(
         return Err(Conflict::new(AbortReason::ReadValidation));
     }
     Ok(visible_now(cx, record))
-}
-
-#[inline(always)]
-fn visible_now(cx: &Cx<'_>, record: &Record<NoWords>) -> (*mut Version<NoWords>, bool) {
-    let mut newest = true;
-    let head = record.head().version();
-    // SAFETY: this step is pinned, the snapshot is published, and the head was loaded after it was
-    // drawn.
-    let version = unsafe { visible_at(head, cx.worker.snapshot, &mut newest) };
-    (version, newest)
 }
 
 /// Draws a new snapshot, if everything that the transaction depends on is unchanged at it.
@@ -275,7 +204,7 @@ fn still_writable(write: &WriteEntry<NoWords>, at: u64) -> bool {
             let table = unsafe { &*write.table };
             let same =
                 |other: &Record<NoWords>| table.same_key(other, record) && !other.head().is_dead();
-            let found = table.shards[write.shard as usize].find(write.hash, same);
+            let found = table.index(write.shard).find(write.hash, same);
             matches!(found, Lookup::Absent(_))
         }
         WriteKind::Blind => !record.head().is_dead(),
@@ -299,122 +228,7 @@ fn validate_at(
             return Err(Conflict::at(AbortReason::ReadValidation, read.record));
         }
     }
-    for absent in &cx.worker.access.absents[absents] {
-        let is_own = |record: &Record<NoWords>| is_inserted_by(record, own);
-        if !HashIndex::still_absent(&absent.witness, absent.hash, is_own) {
-            let at = Some(Place::Key(absent.table, absent.hash));
-            return Err(Conflict { reason: AbortReason::ReadValidation, at });
-        }
-    }
-    Ok(())
-}
-
-/// Whether `version` (null: none) is the newest committed version of a record, and stays so until
-/// after `at`. The transaction's own undecided version on top of it does not count.
-///
-/// # Safety
-///
-/// The calling step is pinned and its snapshot is published; the record is alive.
-#[inline]
-pub(super) unsafe fn still_newest(
-    record: &Record<NoWords>,
-    version: *const Version<NoWords>,
-    at: u64,
-    own: *const Decision,
-) -> bool {
-    let head = record.head();
-    if std::ptr::eq(head.version(), version) && !version.is_null() {
-        return true;
-    }
-    if head.is_dead() {
-        // A new record may have taken the key.
-        return false;
-    }
-    let mut current = head.version();
-    while let Some(above) =
-        NonNull::new(current).filter(|&above| above.as_ptr().cast_const() != version)
-    {
-        // SAFETY: the caller's promise, as in `visible_at`.
-        let above = unsafe { above.as_ref() };
-        match above.stamp() {
-            Stamp::At(_) => return false,
-            Stamp::By(decision) if decision == own => {}
-            Stamp::By(decision) => {
-                // SAFETY: as in `visible_at`.
-                let decision = unsafe { &*decision };
-                // A commit above `at` is a conflict all the same: see the module's text.
-                if decision.settle_for(at, 0).is_some() {
-                    return false;
-                }
-            }
-        }
-        current = above.older();
-    }
-    std::ptr::eq(current, version)
-}
-
-/// Whether the key of a record was absent until the transaction with this decision word wrote it:
-/// its undecided version is the first one. A version on top of another's is no proof of absence.
-fn is_inserted_by(record: &Record<NoWords>, own: *const Decision) -> bool {
-    NonNull::new(record.head().version()).is_some_and(|version| {
-        // SAFETY: the caller's step is pinned.
-        let version = unsafe { version.as_ref() };
-        version.stamp() == Stamp::By(own) && version.older().is_null()
-    })
-}
-
-/// Installs an undecided version at the head of its chain.
-fn install_version(cx: &mut Cx<'_>, index: usize) -> Step<Mvocc, ()> {
-    let decision = std::ptr::from_ref(cx.worker.local.decision());
-    let WriteEntry { record: pointer, version: new, base: expected, kind, .. } =
-        cx.worker.access.writes[index];
-    // SAFETY: the record of an open transaction's write is alive; the version is ours.
-    let (record, version) = unsafe { (&*pointer, &*new) };
-    version.set_writer(decision);
-    let mut spins = 0;
-    loop {
-        let head = record.head();
-        if head.is_dead() {
-            return Err(Conflict::at(AbortReason::WriteConflict, record));
-        }
-        // SAFETY: this step is pinned and the snapshot published.
-        let (base, begin) = match unsafe { top(head.version()) } {
-            Top::Settled { base, begin } => (base, begin),
-            Top::Undecided(other) => {
-                // SAFETY: pinned: a decision word is freed a grace period after its last stamp
-                // goes.
-                wait_or_overrule(unsafe { &*other }, cx.worker.retries, &mut spins);
-                continue;
-            }
-        };
-        if kind == WriteKind::Based && base != expected {
-            return Err(Conflict::at(AbortReason::WriteConflict, record));
-        }
-        if !install::install_on(cx, index, head, base, begin) {
-            continue;
-        }
-        return Ok(());
-    }
-}
-
-/// Meets an undecided transaction: waits a bounded moment, then aborts it.
-fn wait_or_overrule(other: &Decision, priority: u32, spins: &mut u32) {
-    // The more urgent one waits little, the other gives it four times as long to finish.
-    let patience =
-        if priority > other.priority() { UNDECIDED_SPINS_MAX } else { 4 * UNDECIDED_SPINS_MAX };
-    if *spins < patience {
-        *spins += 1;
-        spin_loop();
-    } else {
-        other.abort();
-        *spins = 0;
-    }
-}
-
-fn retire_decision(cx: &mut Cx<'_>) {
-    if let Some(decision) = cx.worker.local.decision.take() {
-        cx.worker.garbage.push(Garbage::Decision(decision));
-    }
+    still_absent(cx, absents, own)
 }
 
 const _: () = assert!(size_of::<<NoWords as Words>::Record>() == 0);

@@ -46,7 +46,7 @@ fn transfer<P: Protocol>(
 fn count<P: Protocol>(tx: &Transaction<'_, P>, accounts: &Accounts<P>) -> Counted {
     let keys: Vec<u64> = (0..ACCOUNTS).collect();
     let keys: Vec<&u64> = keys.iter().collect();
-    let mut found = Vec::new();
+    let mut found = [None; ACCOUNTS as usize];
     tx.get_many(accounts, &keys, &mut found)?;
     Ok(found.into_iter().flatten().sum())
 }

@@ -1,0 +1,268 @@
+//! What the multi-version protocols share: versions that hang on one decision word, from the walk
+//! that finds the visible one to the stamps that a commit leaves.
+//!
+//! Writes are private until *prepare*, which installs them, undecided, at the heads of their
+//! chains. One compare-and-swap on the decision word commits them all. A protocol adds what it
+//! depends on: which installs it admits, what it validates, and where it lies in the serial order.
+
+use super::access_set::{WriteEntry, WriteKind, WriteState};
+use super::context::Context;
+use super::install;
+use super::janitor::{Garbage, new_decision};
+use super::{Conflict, Place, Protocol, Step};
+use crate::error::AbortReason;
+use crate::limits::UNDECIDED_SPINS_MAX;
+use crate::storage::Words;
+use crate::storage::decision::{Decision, Refusal};
+use crate::storage::hash_index::HashIndex;
+use crate::storage::record::Record;
+use crate::storage::version::{Stamp, Top, Version, top, visible_at};
+use crate::sync::spin_loop;
+use crate::sync::step::{self, Step as Point};
+use std::ops::Range;
+use std::ptr::NonNull;
+
+/// One open transaction's decision word, from prepare to the end.
+#[derive(Debug, Default)]
+pub struct Local {
+    decision: Option<NonNull<Decision>>,
+}
+
+impl Local {
+    pub(super) fn decision(&self) -> &Decision {
+        let decision = self.decision.expect("prepare makes the decision word");
+        // SAFETY: it is retired at the end of the transaction.
+        unsafe { decision.as_ref() }
+    }
+}
+
+/// The version that the transaction's snapshot sees (null: none), and whether it is the newest
+/// committed one.
+#[inline(always)]
+pub(super) fn visible_now<P: Protocol>(
+    cx: &Context<'_, P>,
+    record: &Record<P::Words>,
+) -> (*mut Version<P::Words>, bool) {
+    let mut newest = true;
+    let head = record.head().version();
+    // SAFETY: this step is pinned, the snapshot is published, and the head was loaded after it was
+    // drawn.
+    let version = unsafe { visible_at(head, cx.worker.snapshot, &mut newest) };
+    (version, newest)
+}
+
+/// Whether `version` (null: none) is the newest committed version of a record, and stays so until
+/// after `at`. The transaction's own undecided version on top of it does not count.
+///
+/// # Safety
+///
+/// The calling step is pinned and its snapshot is published; the record is alive.
+#[inline]
+pub(super) unsafe fn still_newest<W: Words>(
+    record: &Record<W>,
+    version: *const Version<W>,
+    at: u64,
+    own: *const Decision,
+) -> bool {
+    let head = record.head();
+    if std::ptr::eq(head.version(), version) && !version.is_null() {
+        return true;
+    }
+    if head.is_dead() {
+        // A new record may have taken the key.
+        return false;
+    }
+    let mut current = head.version();
+    while let Some(above) =
+        NonNull::new(current).filter(|&above| above.as_ptr().cast_const() != version)
+    {
+        // SAFETY: the caller's promise, as in `visible_at`.
+        let above = unsafe { above.as_ref() };
+        match above.stamp() {
+            Stamp::At(_) => return false,
+            Stamp::By(decision) if decision == own => {}
+            Stamp::By(decision) => {
+                // SAFETY: as in `visible_at`.
+                let decision = unsafe { &*decision };
+                // A commit above `at` is a conflict all the same: versions between two snapshots
+                // are pruned, and a gap must not look like "unchanged".
+                if decision.settle_for(at, 0).is_some() {
+                    return false;
+                }
+            }
+        }
+        current = above.older();
+    }
+    std::ptr::eq(current, version)
+}
+
+/// Checks that no key that was absent has a record now. The transaction's own do not count.
+#[inline]
+pub(super) fn still_absent<P: Protocol>(
+    cx: &Context<'_, P>,
+    absents: Range<usize>,
+    own: *const Decision,
+) -> Step<P, ()> {
+    for absent in &cx.worker.access.absents[absents] {
+        let is_own = |record: &Record<P::Words>| is_inserted_by(record, own);
+        if !HashIndex::still_absent(&absent.witness, absent.hash, is_own) {
+            let at = Some(Place::Key(absent.table, absent.hash));
+            return Err(Conflict { reason: AbortReason::ReadValidation, at });
+        }
+    }
+    Ok(())
+}
+
+/// Whether the key of a record was absent until the transaction with this decision word wrote it:
+/// its undecided version is the first one. A version on top of another's is no proof of absence.
+fn is_inserted_by<W: Words>(record: &Record<W>, own: *const Decision) -> bool {
+    NonNull::new(record.head().version()).is_some_and(|version| {
+        // SAFETY: the caller's step is pinned.
+        let version = unsafe { version.as_ref() };
+        version.stamp() == Stamp::By(own) && version.older().is_null()
+    })
+}
+
+/// Installs these writes, undecided, where `admits` lets a write land on the newest committed
+/// version (or null) and its begin.
+#[inline]
+pub(super) fn prepare<P: Protocol<Local = Local>>(
+    cx: &mut Context<'_, P>,
+    writes: Range<usize>,
+    admits: impl Fn(&Context<'_, P>, &WriteEntry<P::Words>, *mut Version<P::Words>, u64) -> bool,
+) -> Step<P, ()> {
+    if cx.worker.local.decision.is_none() {
+        let priority = cx.worker.retries;
+        let decision = new_decision(priority, &mut cx.worker.arena, &cx.core.pool)
+            .ok_or(Conflict::new(AbortReason::OutOfMemory))?;
+        cx.worker.local.decision = Some(decision);
+    }
+    for index in writes {
+        step::at(Point::PrepareInstall);
+        match cx.worker.access.writes[index].kind {
+            WriteKind::Insert => {
+                // SAFETY: the version is private until it is installed.
+                unsafe { &*cx.worker.access.writes[index].version }
+                    .set_writer(cx.worker.local.decision());
+                install::publish_record(cx, index)?;
+            }
+            WriteKind::Blind | WriteKind::Based => install_version(cx, index, &admits)?,
+        }
+        step::at(Point::PrepareInstalled);
+    }
+    Ok(())
+}
+
+/// Installs an undecided version at the head of its chain.
+#[inline]
+fn install_version<P: Protocol<Local = Local>>(
+    cx: &mut Context<'_, P>,
+    index: usize,
+    admits: &impl Fn(&Context<'_, P>, &WriteEntry<P::Words>, *mut Version<P::Words>, u64) -> bool,
+) -> Step<P, ()> {
+    let decision = std::ptr::from_ref(cx.worker.local.decision());
+    let WriteEntry { record: pointer, version: new, .. } = cx.worker.access.writes[index];
+    // SAFETY: the record of an open transaction's write is alive; the version is ours.
+    let (record, version) = unsafe { (&*pointer, &*new) };
+    version.set_writer(decision);
+    let mut spins = 0;
+    loop {
+        let head = record.head();
+        if head.is_dead() {
+            return Err(Conflict::at(AbortReason::WriteConflict, record));
+        }
+        // SAFETY: this step is pinned and the snapshot published.
+        let (base, begin) = match unsafe { top(head.version()) } {
+            Top::Settled { base, begin } => (base, begin),
+            Top::Undecided(other) => {
+                // SAFETY: pinned: a decision word is freed a grace period after its last stamp
+                // goes.
+                wait_or_overrule(unsafe { &*other }, cx.worker.retries, &mut spins);
+                continue;
+            }
+        };
+        if !admits(cx, &cx.worker.access.writes[index], base, begin) {
+            return Err(Conflict::at(AbortReason::WriteConflict, record));
+        }
+        if !install::install_on(cx, index, head, base, begin) {
+            continue;
+        }
+        return Ok(());
+    }
+}
+
+/// Meets an undecided transaction: waits a bounded moment, then aborts it.
+pub(super) fn wait_or_overrule(other: &Decision, priority: u32, spins: &mut u32) {
+    // The more urgent one waits little, the other gives it four times as long to finish.
+    let patience =
+        if priority > other.priority() { UNDECIDED_SPINS_MAX } else { 4 * UNDECIDED_SPINS_MAX };
+    if *spins < patience {
+        *spins += 1;
+        spin_loop();
+    } else {
+        other.abort();
+        *spins = 0;
+    }
+}
+
+/// Draws a commit timestamp above everything that the transaction's commit has to exceed.
+#[inline]
+pub(super) fn draw<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
+    let floor =
+        cx.worker.commit_floor.max(cx.worker.snapshot).max(cx.worker.local.decision().floor());
+    loop {
+        let commit = cx.core.clock.commit();
+        // Greater, not equal: dependent commits must not tie. A tick passes in a few cycles.
+        if commit > floor {
+            cx.worker.commit = commit;
+            step::at(Point::PrepareDrawn);
+            return;
+        }
+    }
+}
+
+/// The commit point: one compare-and-swap on the decision word.
+#[inline]
+pub(super) fn decide<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) -> Step<P, bool> {
+    match cx.worker.local.decision().commit(cx.worker.commit) {
+        Ok(()) => {
+            step::at(Point::DecideCommitted);
+            Ok(true)
+        }
+        Err(Refusal::Floor) => Ok(false),
+        Err(Refusal::Aborted) => Err(Conflict::new(AbortReason::Overruled)),
+    }
+}
+
+/// Stamps the versions of a committed transaction and hands over what they replace.
+#[inline]
+pub(super) fn finish<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
+    for write in &cx.worker.access.writes {
+        // SAFETY: our own version; this step has been pinned since before it was installed.
+        unsafe { &*write.version }.set_begin(cx.worker.commit);
+        step::at(Point::FinishStamped);
+    }
+    install::hand_over(cx);
+    retire_decision(cx);
+}
+
+/// Aborts, and takes back what was installed.
+pub(super) fn abort<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
+    if let Some(decision) = cx.worker.local.decision {
+        // SAFETY: retired at the end of this function.
+        unsafe { decision.as_ref() }.abort();
+    }
+    for index in 0..cx.worker.access.writes.len() {
+        if cx.worker.access.writes[index].state == WriteState::Installed {
+            step::at(Point::AbortUnlink);
+            install::take_back(cx, index);
+        }
+    }
+    retire_decision(cx);
+}
+
+fn retire_decision<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
+    if let Some(decision) = cx.worker.local.decision.take() {
+        cx.worker.garbage.push(Garbage::Decision(decision));
+    }
+}
