@@ -10,6 +10,7 @@ use crate::error::AbortReason;
 use crate::limits::REDRAWS_MAX;
 use crate::protocol::context::Context;
 use crate::protocol::{Conflict, Protocol, Step};
+use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step as Point};
 
 /// How many shards a commit had to bring together.
@@ -99,6 +100,12 @@ fn until_decided<P: Protocol>(
 ) -> Step<P, ()> {
     for _ in 0..REDRAWS_MAX {
         P::draw(cx)?;
+        if fault::on(Fault::TornDecision) {
+            // SAFETY: prepared, and only the end of this transaction gives it away.
+            cx.worker.access.writes.iter().take(1).for_each(|write| unsafe {
+                (*write.version).set_begin(cx.worker.commit);
+            });
+        }
         votes(cx)?;
         step::at(Point::PrepareVoted);
         if P::decide(cx)? {

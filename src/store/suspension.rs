@@ -5,7 +5,7 @@
 //! itself blocking has to show a step at which others are held up or give up with a conflict;
 //! otherwise it declares too little. Either way everything goes on when the suspended thread does.
 
-use super::{RetryPolicy, Store, Table};
+use super::{RetryPolicy, Store, Table, Transaction};
 use crate::error::TransactionError;
 use crate::protocol::{self, Isolation, Progress, Protocol, Visitor};
 use crate::sync::step::{self, Step};
@@ -108,15 +108,22 @@ impl<P: Protocol> Bank<P> {
     }
 
     fn audit(&self) -> Outcome {
-        let total = self.store.view(|tx| {
-            let mut total = 0;
-            for account in 0..ACCOUNTS {
-                total += tx.get(&self.accounts, &account)?.copied().unwrap_or(0);
-            }
-            Ok(total)
-        })?;
+        let total = self.store.view(|tx| self.count(tx, 0..ACCOUNTS))?;
         assert_eq!(total, ACCOUNTS as i64 * EACH);
         Ok(())
+    }
+
+    /// The sum of these accounts.
+    fn count(
+        &self,
+        tx: &Transaction<'_, P>,
+        accounts: impl Iterator<Item = u64>,
+    ) -> Result<i64, TransactionError> {
+        let mut total = 0;
+        for account in accounts {
+            total += tx.get(&self.accounts, &account)?.copied().unwrap_or(0);
+        }
+        Ok(total)
     }
 }
 
@@ -254,35 +261,28 @@ fn a_suspended_thread_holds_up_nobody_or_the_protocol_says_so() {
     }
 }
 
-/// A view that begins while a transfer is suspended and ends after it sees all of the transfer or
-/// nothing. What it found otherwise.
+/// A view sees all of a suspended transfer or nothing: one that begins and ends meanwhile, and one
+/// that ends after it. What they saw otherwise.
 fn view_across<P: Protocol>(at: Step) -> Result<(), String> {
     let bank = Arc::new(Bank::<P>::new());
     // From an account that is read before the transfer goes on to one that is read after.
     let Some(suspended) = Suspended::new(&bank, at, |bank, _| bank.transfer(0, 1)) else {
         return Ok(());
     };
-    let mut suspended = Some(suspended);
-    let accounts = (0..ACCOUNTS).step_by(2).chain((1..ACCOUNTS).step_by(2));
     let view = bank.store.begin_view().map_err(|error| error.to_string())?;
-    let mut total = Ok(0);
-    for account in accounts {
-        if account == 1
-            && let Some(suspended) = suspended.take()
-        {
-            suspended.go_on();
+    let early = bank.count(&view, (0..ACCOUNTS).step_by(2));
+    let during = bank.store.view(|tx| bank.count(tx, 0..ACCOUNTS));
+    suspended.go_on();
+    let late = bank.count(&view, (1..ACCOUNTS).step_by(2));
+    let across = early.and_then(|early| Ok(early + late?));
+    let across = across.and_then(|total| view.commit().map(|()| total));
+    for (total, when) in [(during, "during"), (across, "across")] {
+        // Whoever aborts has seen nothing.
+        if total.is_ok_and(|total| total != ACCOUNTS as i64 * EACH) {
+            return Err(format!("{}: {at:?}: a view {when} the transfer counts wrong", P::NAME));
         }
-        total = total.and_then(|total| {
-            let balance = view.get(&bank.accounts, &account)?;
-            Ok::<i64, TransactionError>(total + balance.copied().unwrap_or(0))
-        });
     }
-    match total.and_then(|total| view.commit().map(|()| total)) {
-        Ok(total) if total != ACCOUNTS as i64 * EACH => {
-            Err(format!("{}: {at:?}: a view has counted {total}", P::NAME))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// As above at every step of a commit.

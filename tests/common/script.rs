@@ -313,11 +313,9 @@ pub fn history(text: &str) -> Vec<Entry> {
 /// Whether what the committed transactions have seen can come about at this level.
 pub fn explained(before: &State, entries: &[Entry], isolation: Isolation, strict: bool) -> bool {
     let entries: Vec<&Entry> = entries.iter().filter(|entry| entry.committed).collect();
-    let serial = match isolation {
-        Isolation::Serializable => true,
-        Isolation::Snapshot => false,
-        other => panic!("the judge does not know the level {other:?}"),
-    };
+    let serial = isolation == Isolation::Serializable;
+    let known = serial || isolation == Isolation::Snapshot;
+    assert!(known, "the judge does not know the level {isolation:?}");
     let stages = vec![Part::Waiting; entries.len()];
     let mut judge = Judge { entries, serial, strict, stages, commits: Vec::new() };
     judge.search(before)
