@@ -9,7 +9,7 @@
 pub(crate) enum Fault {
     /// Publish a version with a relaxed store: the chain model sees an uninitialised value.
     PublishRelaxed,
-    /// Leave the install out of the single order: the write-skew model loses both conflicts.
+    /// Leave the install out of the single order: the write-skew models lose both conflicts.
     InstallUnordered,
     /// Commit although a reader raised the floor above the timestamp: the decision model sees a
     /// torn snapshot.
@@ -21,7 +21,8 @@ pub(crate) enum Fault {
     TornDecision,
     /// Begin with a snapshot that is older than the last commits: reads are stale in real time.
     StaleSnapshot,
-    /// Copy an index slot without freezing it first: the growth model loses an insert.
+    /// Copy an index slot without freezing it first: the models of growth and of splits lose an
+    /// insert.
     CopyUnfrozen,
     /// Draw the snapshot before the slot is published: the watermark model frees a visible version.
     DrawBeforePublish,
@@ -32,6 +33,13 @@ pub(crate) enum Fault {
     UnlockRelaxed,
     /// Grant a record's lock whoever owns it: the lock model sees a data race.
     GrantUnchecked,
+    /// Copy an inner node of the ordered index without freezing its links: the model of splits loses
+    /// an insert.
+    LinkUnfrozen,
+    /// Remove a record from a frozen leaf: the model of merges finds it again.
+    RemoveFrozen,
+    /// Take a frozen leaf for an unchanged one: the model of range validation misses a phantom.
+    FrozenIsUnchanged,
 }
 
 #[cfg(not(any(test, loom)))]
