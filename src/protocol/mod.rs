@@ -165,6 +165,9 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// Whether a transaction that only reads has to validate what it read. Its reads are recorded
     /// then, also in a `view`, which may abort.
     const VALIDATES_READ_ONLY: bool;
+    /// Whether an open transaction owns locks that others need. It then lets a starving one pass
+    /// before it begins: if it did so before it commits, as others do, it would stand in its way.
+    const TAKES_LOCKS: bool = false;
     /// What it does about ranges.
     const RANGES: Ranges = Ranges::Unsupported;
 

@@ -165,6 +165,9 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         if retries >= STARVING_AFTER_RETRIES {
             right_of_way::ask(core, worker.id, retries);
         }
+        if P::TAKES_LOCKS {
+            right_of_way::yield_to(core, worker.id);
+        }
         if let Err(conflict) = P::begin(core, worker) {
             let abort = core.describe(conflict);
             cell.tallies.aborts[abort.reason().index()].add(1);
@@ -729,7 +732,9 @@ impl<P: Protocol> Transaction<'_, P> {
     fn finish_writes(&mut self) -> Result<(), TransactionError> {
         let (core, cell) = (&self.store.core, self.cell);
         let (id, retries) = self.step_unpinned(|worker| (worker.id, worker.retries));
-        right_of_way::yield_to(core, id);
+        if !P::TAKES_LOCKS {
+            right_of_way::yield_to(core, id);
+        }
         // From here on there is nothing left for `drop` to free.
         self.state.set(State::CleanedUp);
         let outcome = self.step(|cx, guard| {
