@@ -1,5 +1,5 @@
-//! Models of the optimistic single-version protocols: a pending version as a lock, validation against
-//! installs, the words of `tictoc`. As in `models.rs`, with broken twins.
+//! Models of the optimistic single-version protocols: a pending version as a lock, validation
+//! against installs, the words of `tictoc`. As in `models.rs`, with broken twins.
 
 use super::models::{Node, node, record_of, value};
 use super::optimistic::{begin, is_head, newest, set_pending};

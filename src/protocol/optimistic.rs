@@ -1,6 +1,7 @@
-//! What the optimistic protocols with one committed version for each record have in common: a commit
-//! installs its versions over the committed ones, pending, and they either begin or go back. Unlike
-//! in `single_version.rs`, whose users hold locks of their own, others may meet what is pending.
+//! What the optimistic protocols with one committed version for each record have in common: a
+//! commit installs its versions over the committed ones, pending, and they either begin or go back.
+//! Unlike in `single_version.rs`, whose users hold locks of their own, others may meet what is
+//! pending.
 //!
 //! # Definitions
 //!
