@@ -302,6 +302,11 @@ impl<P: Protocol> Hands<'_, P> {
                 // A version installed meanwhile saw the ticket and counts on us.
                 if target.exchange(from, to).is_ok() { Next::Done } else { Next::Later }
             }
+            Left::Versions { begin, .. }
+                if P::KEEPS_TOMBSTONES && begin >= chores.live.watermark() =>
+            {
+                Next::Parked(chores.live.watermark())
+            }
             Left::Versions { newest, .. } => self.bury(chores, table, pointer, newest),
             Left::Nothing => self.bury(chores, table, pointer, std::ptr::null_mut()),
         };

@@ -19,9 +19,11 @@ mod multi_version;
 mod models;
 mod mvocc;
 mod serial;
+mod si;
 
 pub use mvocc::Mvocc;
 pub use serial::Serial;
+pub use si::Si;
 
 use crate::error::AbortReason;
 use crate::storage::Words;
@@ -134,6 +136,10 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// Whether a transaction that only reads has to validate what it read. Its reads are recorded
     /// then, also in a `view`, which may abort.
     const VALIDATES_READ_ONLY: bool;
+    /// Whether a record stays until every open snapshot sees that its key is gone. Without this it
+    /// goes when no snapshot sees a value of it, so a key may come and go during a transaction and
+    /// leave nothing behind.
+    const KEEPS_TOMBSTONES: bool = false;
 
     /// The words that it keeps in records and versions.
     type Words: Words;
@@ -254,5 +260,6 @@ macro_rules! registry {
 
 registry! {
     Mvocc,
+    Si,
     Serial,
 }

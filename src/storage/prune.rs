@@ -35,6 +35,8 @@ pub(crate) enum Left<W: Words> {
     Versions {
         /// That version.
         newest: *mut Version<W>,
+        /// When it began.
+        begin: u64,
         /// How many versions stay below it.
         kept: u16,
         /// One of the snapshots that they stay for.
@@ -77,7 +79,7 @@ pub(crate) unsafe fn look<W: Words>(record: &Record<W>, live: &Live) -> Left<W> 
     // SAFETY: the caller is pinned.
     match unsafe { head.as_ref() }.stamp() {
         Stamp::At(begin) if begin <= live.now => {
-            Left::Versions { newest: head.as_ptr(), kept: 0, blocker: u64::MAX, length: 1 }
+            Left::Versions { newest: head.as_ptr(), begin, kept: 0, blocker: u64::MAX, length: 1 }
         }
         Stamp::At(_) | Stamp::By(_) => Left::TooNew,
     }
@@ -136,7 +138,7 @@ pub(crate) unsafe fn prune<W: Words>(
     unsafe { unlink(last, std::ptr::null_mut(), live.watermark() > last_begin, sink) };
     // SAFETY: as above.
     unsafe { newest.as_ref() }.set_depth(kept);
-    Left::Versions { newest: newest.as_ptr(), kept, blocker, length }
+    Left::Versions { newest: newest.as_ptr(), begin: newest_begin, kept, blocker, length }
 }
 
 /// Links `from` to `to` and disposes of the versions between: in this order, because a grace period
