@@ -20,10 +20,13 @@ mod models;
 mod mvocc;
 mod serial;
 mod si;
+mod ssn;
+mod stamps;
 
 pub use mvocc::Mvocc;
 pub use serial::Serial;
 pub use si::Si;
+pub use ssn::Ssn;
 
 use crate::error::AbortReason;
 use crate::storage::Words;
@@ -261,5 +264,6 @@ macro_rules! registry {
 registry! {
     Mvocc,
     Si,
+    Ssn,
     Serial,
 }

@@ -22,17 +22,31 @@ use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 use std::ptr::NonNull;
 
-/// One open transaction's decision word, from prepare to the end.
+/// One open transaction's decision word, from prepare to the end, and what its protocol adds.
 #[derive(Debug, Default)]
-pub struct Local {
+pub struct Local<M = ()> {
     decision: Option<NonNull<Decision>>,
+    pub(super) more: M,
 }
 
-impl Local {
+impl<M> Local<M> {
     pub(super) fn decision(&self) -> &Decision {
         let decision = self.decision.expect("prepare makes the decision word");
         // SAFETY: it is retired at the end of the transaction.
         unsafe { decision.as_ref() }
+    }
+
+    /// The decision word's address; null before prepare and without writes.
+    #[inline]
+    pub(super) fn own(&self) -> *const Decision {
+        self.decision.map_or(std::ptr::null(), |decision| decision.as_ptr().cast_const())
+    }
+
+    /// The timestamp above which the transaction has to commit for others' sake.
+    #[inline]
+    fn floor(&self) -> u64 {
+        // SAFETY: it is retired at the end of the transaction.
+        self.decision.map_or(0, |decision| unsafe { decision.as_ref() }.floor())
     }
 }
 
@@ -126,7 +140,7 @@ fn is_inserted_by<W: Words>(record: &Record<W>, own: *const Decision) -> bool {
 /// Installs these writes, undecided, where `admits` lets a write land on the newest committed
 /// version (or null) and its begin.
 #[inline]
-pub(super) fn prepare<P: Protocol<Local = Local>>(
+pub(super) fn prepare<P: Protocol<Local = Local<M>>, M>(
     cx: &mut Context<'_, P>,
     writes: Range<usize>,
     admits: impl Fn(&Context<'_, P>, &WriteEntry<P::Words>, *mut Version<P::Words>, u64) -> bool,
@@ -155,7 +169,7 @@ pub(super) fn prepare<P: Protocol<Local = Local>>(
 
 /// Installs an undecided version at the head of its chain.
 #[inline]
-fn install_version<P: Protocol<Local = Local>>(
+fn install_version<P: Protocol<Local = Local<M>>, M>(
     cx: &mut Context<'_, P>,
     index: usize,
     admits: &impl Fn(&Context<'_, P>, &WriteEntry<P::Words>, *mut Version<P::Words>, u64) -> bool,
@@ -207,9 +221,8 @@ pub(super) fn wait_or_overrule(other: &Decision, priority: u32, spins: &mut u32)
 
 /// Draws a commit timestamp above everything that the transaction's commit has to exceed.
 #[inline]
-pub(super) fn draw<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
-    let floor =
-        cx.worker.commit_floor.max(cx.worker.snapshot).max(cx.worker.local.decision().floor());
+pub(super) fn draw<P: Protocol<Local = Local<M>>, M>(cx: &mut Context<'_, P>) {
+    let floor = cx.worker.commit_floor.max(cx.worker.snapshot).max(cx.worker.local.floor());
     loop {
         let commit = cx.core.clock.commit();
         // Greater, not equal: dependent commits must not tie. A tick passes in a few cycles.
@@ -223,7 +236,7 @@ pub(super) fn draw<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
 
 /// The commit point: one compare-and-swap on the decision word.
 #[inline]
-pub(super) fn decide<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) -> Step<P, bool> {
+pub(super) fn decide<P: Protocol<Local = Local<M>>, M>(cx: &mut Context<'_, P>) -> Step<P, bool> {
     match cx.worker.local.decision().commit(cx.worker.commit) {
         Ok(()) => {
             step::at(Point::DecideCommitted);
@@ -236,7 +249,7 @@ pub(super) fn decide<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) -> Ste
 
 /// Stamps the versions of a committed transaction and hands over what they replace.
 #[inline]
-pub(super) fn finish<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
+pub(super) fn finish<P: Protocol<Local = Local<M>>, M>(cx: &mut Context<'_, P>) {
     for write in &cx.worker.access.writes {
         // SAFETY: our own version; this step has been pinned since before it was installed.
         unsafe { &*write.version }.set_begin(cx.worker.commit);
@@ -247,7 +260,7 @@ pub(super) fn finish<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
 }
 
 /// Aborts, and takes back what was installed.
-pub(super) fn abort<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
+pub(super) fn abort<P: Protocol<Local = Local<M>>, M>(cx: &mut Context<'_, P>) {
     if let Some(decision) = cx.worker.local.decision {
         // SAFETY: retired at the end of this function.
         unsafe { decision.as_ref() }.abort();
@@ -261,7 +274,7 @@ pub(super) fn abort<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
     retire_decision(cx);
 }
 
-fn retire_decision<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
+fn retire_decision<P: Protocol<Local = Local<M>>, M>(cx: &mut Context<'_, P>) {
     if let Some(decision) = cx.worker.local.decision.take() {
         cx.worker.garbage.push(Garbage::Decision(decision));
     }

@@ -18,9 +18,8 @@
 //! from its chain to the free list with no grace period, while it is still in the cache.
 
 use super::Words;
-use super::decision::Outcome;
 use super::record::Record;
-use super::version::{Stamp, Version};
+use super::version::{Stamp, Version, committed_begin};
 use crate::reclaim::watermark::Live;
 use std::ptr::NonNull;
 
@@ -52,19 +51,6 @@ pub(crate) trait Unlinked<W: Words> {
     fn free(&mut self, version: NonNull<Version<W>>);
     /// A reader may stand on it.
     fn retire(&mut self, version: NonNull<Version<W>>);
-}
-
-/// The begin of a committed version; `None` for one that is undecided or aborted.
-fn committed_begin<W: Words>(version: &Version<W>) -> Option<u64> {
-    match version.stamp() {
-        Stamp::At(begin) => Some(begin),
-        // SAFETY: the caller of `prune` is pinned, and a decision word is freed a grace period
-        // after its last stamp is replaced.
-        Stamp::By(decision) => match unsafe { &*decision }.outcome() {
-            Outcome::Committed(begin) => Some(begin),
-            Outcome::Undecided { .. } | Outcome::Aborted => None,
-        },
-    }
 }
 
 /// What is left of the chain of a record that has one committed version at most.
@@ -104,7 +90,8 @@ pub(crate) unsafe fn prune<W: Words>(
         // SAFETY: versions above the newest committed one leave the chain through limbo, and the
         // committed ones only by whoever holds the prune right, which is us.
         let version = unsafe { newest.as_ref() };
-        match committed_begin(version) {
+        // SAFETY: the caller is pinned.
+        match unsafe { committed_begin(version) } {
             Some(begin) if begin <= live.now => break begin,
             _ => {}
         }
@@ -125,7 +112,9 @@ pub(crate) unsafe fn prune<W: Words>(
         let current = unsafe { version.as_ref() };
         next = current.older();
         length += 1;
-        let begin = committed_begin(current).expect("a version below a committed one is committed");
+        // SAFETY: the caller is pinned.
+        let begin = unsafe { committed_begin(current) };
+        let begin = begin.expect("a version below a committed one is committed");
         if let Some(snapshot) = live.seen_by(begin, overwritten) {
             // SAFETY: as above; everything between the two is dead.
             unsafe { unlink(last, version.as_ptr(), live.watermark() > last_begin, sink) };
