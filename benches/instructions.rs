@@ -85,8 +85,7 @@ fn reads(store: &Store, table: &Table<u64, u64>, keys: &Keys) -> Result<(), Tran
 fn batch(store: &Store, table: &Table<u64, u64>, keys: &Keys) -> Result<(), TransactionError> {
     store.view(|tx| {
         let keys: [&u64; OPERATIONS] = std::array::from_fn(|place| &keys[place]);
-        // References to values end with the transaction, and the vector of them with it.
-        let mut found = Vec::with_capacity(OPERATIONS);
+        let mut found = [None; OPERATIONS];
         tx.get_many(table, &keys, &mut found)?;
         black_box(&found);
         Ok(())

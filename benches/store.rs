@@ -104,7 +104,7 @@ fn reads(criterion: &mut Criterion, bench: &mut Bench) {
             let keys = bench.several();
             let keys: [&u64; SEVERAL] = std::array::from_fn(|place| &keys[place]);
             let view = bench.store.view(|tx| {
-                let mut found = Vec::with_capacity(SEVERAL);
+                let mut found = [None; SEVERAL];
                 tx.get_many(&bench.table, &keys, &mut found)?;
                 let last_bytes = found.iter().flatten().map(|value| u64::from(value[99]));
                 Ok(last_bytes.sum::<u64>())

@@ -198,6 +198,13 @@ pub enum Error {
         /// The largest length allowed, in bytes.
         max: usize,
     },
+    /// A batch has not as many places for values as keys.
+    BatchLength {
+        /// How many keys.
+        keys: usize,
+        /// How many places.
+        places: usize,
+    },
     /// The allocator refused memory.
     OutOfMemory,
 }
@@ -225,6 +232,9 @@ impl fmt::Display for Error {
             }
             Error::TooLong { len, max } => {
                 write!(f, "a key or value has at most {max} bytes, not {len}")
+            }
+            Error::BatchLength { keys, places } => {
+                write!(f, "a batch of {keys} keys needs {keys} places for values, not {places}")
             }
             Error::OutOfMemory => f.write_str("the allocator has no memory left"),
         }

@@ -51,7 +51,7 @@ fn audit<P: Protocol>(store: &Store<P>, accounts: &Accounts<P>) -> u64 {
     let keys: Vec<u64> = (0..ACCOUNTS).collect();
     let keys: Vec<&u64> = keys.iter().collect();
     let sum = store.view(|tx| {
-        let mut found = Vec::new();
+        let mut found = [None; ACCOUNTS as usize];
         tx.get_many(accounts, &keys, &mut found)?;
         Ok(found.into_iter().flatten().sum())
     });

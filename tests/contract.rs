@@ -128,7 +128,7 @@ for_each_protocol! {
         let keys: Vec<&u64> = keys.iter().collect();
         store.transact(|tx| {
             tx.put(&table, 3, 33)?;
-            let mut found = Vec::new();
+            let mut found = vec![None; keys.len()];
             tx.get_many(&table, &keys, &mut found)?;
             for (key, found) in found.iter().enumerate() {
                 let expected = match key {

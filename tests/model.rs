@@ -262,7 +262,7 @@ fn get_many<K: Cell + ?Sized, V: Cell + ?Sized, P: Protocol>(
     let bytes: Vec<Bytes> = keys.iter().map(|&key| key_bytes::<K>(key)).collect();
     let inputs: Vec<K::Input<'_>> = bytes.iter().map(|bytes| K::input(bytes)).collect();
     let refs: Vec<&K> = inputs.iter().map(|input| K::peek(input)).collect();
-    let mut found = Vec::new();
+    let mut found = vec![None; refs.len()];
     tx.get_many(table, &refs, &mut found).map_err(|error| fails(&error))?;
     let found: Vec<Option<Bytes>> = found.into_iter().map(|value| value.map(V::model)).collect();
     let expected: Vec<Option<Bytes>> =

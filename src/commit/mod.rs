@@ -2,16 +2,15 @@
 //!
 //! Each shard that the transaction touched is a participant of a two-phase commit. With one
 //! participant there is nothing to coordinate and nothing of it is paid for. With more, every shard
-//! first prepares, then the transaction's place in the serial order is drawn, then every shard
-//! votes on what was read from it, and only if all vote yes is the one decision word set: all
-//! shards' writes become visible at one instant.
+//! first prepares, then the transaction's place in the serial order is drawn, then what was read
+//! from every shard is validated, and only if all agree is the one decision word set: all shards'
+//! writes become visible at one instant.
 
 use crate::error::AbortReason;
 use crate::limits::REDRAWS_MAX;
 use crate::protocol::context::Context;
 use crate::protocol::{Conflict, Protocol, Step};
 use crate::sync::step::{self, Step as Point};
-use std::ops::Range;
 
 /// How many shards a commit had to bring together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,24 +48,25 @@ impl<P: Protocol> Drop for TakeBack<'_, '_, P> {
 
 fn try_commit<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, Participants> {
     cx.worker.access.order_writes();
-    let shards = participants(cx);
-    if shards.is_power_of_two() {
+    if touches_one_shard(cx) {
         one_phase(cx).map(|()| Participants::One)
     } else {
-        two_phase(cx, shards).map(|()| Participants::Several)
+        two_phase(cx).map(|()| Participants::Several)
     }
 }
 
-/// One bit for each shard that the transaction read from or writes to.
-fn participants<P: Protocol>(cx: &Context<'_, P>) -> u64 {
+/// Whether one shard holds everything that the transaction read and writes.
+fn touches_one_shard<P: Protocol>(cx: &Context<'_, P>) -> bool {
     if cx.core.ring.shards() == 1 {
-        return 1;
+        return true;
     }
     let access = &cx.worker.access;
     let writes = access.writes.iter().map(|write| write.shard);
     let reads = access.reads.iter().map(|read| read.shard);
     let absents = access.absents.iter().map(|absent| absent.shard);
-    writes.chain(reads).chain(absents).fold(0, |shards, shard| shards | 1 << shard)
+    let mut shards = writes.chain(reads).chain(absents);
+    let first = shards.next();
+    shards.all(|shard| Some(shard) == first)
 }
 
 fn one_phase<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, ()> {
@@ -76,20 +76,19 @@ fn one_phase<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, ()> {
     until_decided(cx, |cx| P::validate(cx, 0..reads, 0..absents))
 }
 
-fn two_phase<P: Protocol>(cx: &mut Context<'_, P>, shards: u64) -> Step<P, ()> {
-    cx.worker.access.order_reads();
-    for shard in members(shards) {
-        let writes = range(&cx.worker.access.writes, |write| write.shard, shard);
-        P::prepare(cx, writes)?;
+fn two_phase<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, ()> {
+    let mut start = 0;
+    while let Some(first) = cx.worker.access.writes.get(start) {
+        let shard = first.shard;
+        let rest = &cx.worker.access.writes[start..];
+        let len = rest.iter().take_while(|write| write.shard == shard).count();
+        P::prepare(cx, start..start + len)?;
+        start += len;
     }
-    until_decided(cx, |cx| {
-        for shard in members(shards) {
-            let reads = range(&cx.worker.access.reads, |read| read.shard, shard);
-            let absents = range(&cx.worker.access.absents, |absent| absent.shard, shard);
-            P::validate(cx, reads, absents)?;
-        }
-        Ok(())
-    })
+    // The coordinator reaches every shard's memory itself, so it collects their votes in one pass.
+    let access = &cx.worker.access;
+    let (reads, absents) = (access.reads.len(), access.absents.len());
+    until_decided(cx, |cx| P::validate(cx, 0..reads, 0..absents))
 }
 
 /// Draws, collects the votes and decides; again if a reader pushed the transaction later meanwhile.
@@ -107,20 +106,4 @@ fn until_decided<P: Protocol>(
         }
     }
     Err(Conflict::new(AbortReason::FloorRaised))
-}
-
-fn members(mut shards: u64) -> impl Iterator<Item = u32> {
-    std::iter::from_fn(move || {
-        let shard = shards.trailing_zeros();
-        // Clears the lowest bit; with none left there is no such shard.
-        shards &= shards.wrapping_sub(1);
-        (shard < u64::BITS).then_some(shard)
-    })
-}
-
-/// The entries of one shard, in a list that is ordered by shard.
-fn range<T>(entries: &[T], shard_of: impl Fn(&T) -> u32, shard: u32) -> Range<usize> {
-    let start = entries.partition_point(|entry| shard_of(entry) < shard);
-    let len = entries[start..].partition_point(|entry| shard_of(entry) == shard);
-    start..start + len
 }

@@ -101,7 +101,7 @@ impl<W: Words> AccessSet<W> {
     }
 
     /// The write to the key of `table` with this hash for which `same` holds.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find_write(
         &self,
         table: *const TableCore<W>,
@@ -111,6 +111,16 @@ impl<W: Words> AccessSet<W> {
         if self.filter & Self::filter_bit(hash) == 0 {
             return None;
         }
+        self.search_write(table, hash, same)
+    }
+
+    #[inline(never)]
+    fn search_write(
+        &self,
+        table: *const TableCore<W>,
+        hash: u64,
+        same: impl Fn(&WriteEntry<W>) -> bool,
+    ) -> Option<usize> {
         let matches = |entry: &WriteEntry<W>| {
             entry.hash == hash && std::ptr::eq(entry.table, table) && same(entry)
         };
@@ -135,12 +145,20 @@ impl<W: Words> AccessSet<W> {
     }
 
     /// Adds a write to a key that has none yet.
+    #[inline]
     pub(crate) fn push_write(&mut self, entry: WriteEntry<W>) {
         self.filter |= Self::filter_bit(entry.hash);
         self.writes.push(entry);
-        if self.writes.len() * 2 > self.places.len() && self.writes.len() > LINEAR_MAX {
+        if self.writes.len() > LINEAR_MAX {
+            self.add_place();
+        }
+    }
+
+    #[inline(never)]
+    fn add_place(&mut self) {
+        if self.writes.len() * 2 > self.places.len() {
             self.rebuild_places();
-        } else if !self.places.is_empty() {
+        } else {
             self.place(self.writes.len() - 1);
         }
     }
@@ -168,13 +186,11 @@ impl<W: Words> AccessSet<W> {
     /// record. After this, writes are no longer found by `find_write`.
     pub(crate) fn order_writes(&mut self) {
         self.filter = 0;
-        self.writes.sort_unstable_by_key(|write| (write.shard, write.record));
-    }
-
-    /// Puts the reads of each shard side by side.
-    pub(crate) fn order_reads(&mut self) {
-        self.reads.sort_unstable_by_key(|read| read.shard);
-        self.absents.sort_unstable_by_key(|absent| absent.shard);
+        if self.writes.len() > 1 {
+            // User addresses have 48 bits (the arena checks it), a shard's number far fewer than 16.
+            self.writes
+                .sort_unstable_by_key(|write| u64::from(write.shard) << 48 | write.record as u64);
+        }
     }
 }
 

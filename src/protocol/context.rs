@@ -14,7 +14,7 @@ use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crate::sync::published::Published;
 use crate::sync::{AtomicU64, CachePadded, Tally};
-use crossbeam_epoch::{Collector, Guard, LocalHandle};
+use crossbeam_epoch::{Collector, LocalHandle};
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -178,8 +178,6 @@ pub(crate) struct Worker<P: Protocol> {
     pub(crate) backoff_ns: u64,
     pub(crate) random: u64,
     pub(crate) runs: u64,
-    /// Space for the hashes of a batch of keys.
-    pub(crate) hashes: Vec<u64>,
 }
 
 /// A worker and what others may use of it.
@@ -269,7 +267,6 @@ impl<P: Protocol> Core<P> {
                 backoff_ns: crate::limits::BACKOFF_MIN_NS,
                 random: 0x9e37_79b9_7f4a_7c15 ^ (id as u64 + 1),
                 runs: 0,
-                hashes: Vec::new(),
             }),
         });
         // Another thread that looks for a free worker may take the new one first; then look again.
@@ -277,13 +274,12 @@ impl<P: Protocol> Core<P> {
     }
 }
 
-/// What one step of a protocol may use.
+/// What one step of a protocol may use. Whoever runs the step is pinned, which keeps what it walks
+/// over from being freed.
 pub(crate) struct Context<'a, P: Protocol> {
     pub(crate) core: &'a Core<P>,
     pub(crate) worker: &'a mut Worker<P>,
     pub(crate) tallies: &'a Tallies,
-    /// Keeps what this step walks over from being freed.
-    pub(crate) guard: &'a Guard,
 }
 
 impl<P: Protocol> Context<'_, P> {

@@ -25,7 +25,7 @@ pub(crate) fn publish_record<P: Protocol>(cx: &mut Context<'_, P>, index: usize)
     let same = |other: &Record<P::Words>| {
         other.hash == record.hash && table.same_key(other, record) && !other.head().is_dead()
     };
-    let table_index = &table.shards[write.shard as usize];
+    let table_index = table.index(write.shard);
     let garbage = &mut cx.worker.garbage;
     let mut retire = |array| garbage.push(Garbage::Array(table_index, array));
     match table_index.insert(write.record, write.hash, same, &mut retire) {

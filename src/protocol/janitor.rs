@@ -219,22 +219,44 @@ struct Sink<'a, W: Words> {
     arena: &'a mut Arena,
     pool: &'a ChunkPool,
     limbo: &'a mut Limbo<Garbage<W>>,
-    tallies: &'a Tallies,
     guard: &'a Guard,
+    freed: u64,
+    bytes_freed: u64,
+    retired: u64,
+}
+
+impl<'a, W: Words> Sink<'a, W> {
+    #[inline]
+    fn new(
+        table: &'a TableCore<W>,
+        arena: &'a mut Arena,
+        pool: &'a ChunkPool,
+        limbo: &'a mut Limbo<Garbage<W>>,
+        guard: &'a Guard,
+    ) -> Self {
+        Sink { table, arena, pool, limbo, guard, freed: 0, bytes_freed: 0, retired: 0 }
+    }
+
+    /// Adds what went through to the tallies.
+    fn count(&self, tallies: &Tallies) {
+        tallies.versions_unlinked.add(self.freed + self.retired);
+        tallies.versions_freed.add(self.freed);
+        tallies.bytes_freed.add(self.bytes_freed);
+    }
 }
 
 impl<W: Words> Unlinked<W> for Sink<'_, W> {
+    #[inline]
     fn free(&mut self, version: NonNull<Version<W>>) {
         // SAFETY: `prune` says that nobody can reach it.
         let bytes = unsafe { self.table.free_version(self.arena, self.pool, version) };
-        self.tallies.versions_unlinked.add(1);
-        self.tallies.versions_freed.add(1);
-        self.tallies.bytes_freed.add(bytes as u64);
+        self.freed += 1;
+        self.bytes_freed += bytes as u64;
     }
 
     fn retire(&mut self, version: NonNull<Version<W>>) {
         TableCore::mark_retired(version);
-        self.tallies.versions_unlinked.add(1);
+        self.retired += 1;
         self.limbo.push(Garbage::Version(self.table, version), self.guard);
     }
 }
@@ -255,9 +277,11 @@ struct Hands<'a, P: Protocol> {
     arena: &'a mut Arena,
     tallies: &'a Tallies,
     guard: &'a Guard,
+    /// The table of the last record, and its number.
+    table: Option<(u16, &'a TableCore<P::Words>)>,
 }
 
-impl<P: Protocol> Hands<'_, P> {
+impl<'a, P: Protocol> Hands<'a, P> {
     fn scan(&self, live: &mut Live) {
         self.core.watermark.scan(|| self.core.clock.snapshot(), live);
     }
@@ -268,50 +292,87 @@ impl<P: Protocol> Hands<'_, P> {
         }
     }
 
+    fn table_of(&mut self, record: &Record<P::Words>) -> &'a TableCore<P::Words> {
+        if let Some((number, table)) = self.table
+            && number == record.table
+        {
+            return table;
+        }
+        let table = self.core.tables.get(record.table);
+        self.table = Some((record.table, table));
+        table
+    }
+
     /// Prunes one record whose ticket we hold.
     fn tend(&mut self, chores: &mut Chores<P::Words>, record: *mut Record<P::Words>) -> Next {
         step::at(Step::ReclaimPrune);
         // SAFETY: we hold the ticket, so the record has not been freed.
-        let (target, pointer) = (unsafe { &*record }, record);
+        let target = unsafe { &*record };
         if !target.try_prune() {
             return Next::Later;
         }
-        let table = self.core.tables.get(target.table);
-        let mut sink = Sink {
-            table,
-            arena: self.arena,
-            pool: &self.core.pool,
-            limbo: &mut chores.limbo,
-            tallies: self.tallies,
-            guard: self.guard,
-        };
+        let table = self.table_of(target);
+        let (live, limbo) = (&chores.live, &mut chores.limbo);
+        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
-        let left = match P::READS {
-            Reads::Snapshot => unsafe { prune::prune(target, &chores.live, &mut sink) },
-            // SAFETY: as above.
-            Reads::Newest => unsafe { prune::look(target, &chores.live) },
+        let common = match P::READS {
+            Reads::Snapshot => unsafe { prune::prune_below_newest(target, live, &mut sink) },
+            Reads::Newest => None,
         };
+        let next = if let Some((newest, length)) = common {
+            sink.count(self.tallies);
+            self.tallies.chain_length_max.raise(length);
+            Self::return_ticket(target, newest.as_ptr())
+        } else {
+            self.tend_slowly(chores, table, record)
+        };
+        target.end_prune();
+        next
+    }
+
+    /// Gives the ticket of a record back whose newest version stands alone.
+    #[inline]
+    fn return_ticket(target: &Record<P::Words>, newest: *mut Version<P::Words>) -> Next {
+        // A version installed meanwhile saw the ticket and counts on us.
+        let returned = target.exchange(Head::new(newest, true), Head::new(newest, false));
+        if returned.is_ok() { Next::Done } else { Next::Later }
+    }
+
+    /// As `tend`, with the prune right in hand, for a record that is not the common case.
+    fn tend_slowly(
+        &mut self,
+        chores: &mut Chores<P::Words>,
+        table: &TableCore<P::Words>,
+        record: *mut Record<P::Words>,
+    ) -> Next {
+        // SAFETY: as in `tend`.
+        let target = unsafe { &*record };
+        let (live, limbo) = (&chores.live, &mut chores.limbo);
+        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
+        let left = match P::READS {
+            // SAFETY: as in `tend`.
+            Reads::Snapshot => unsafe { prune::prune(target, live, &mut sink) },
+            // SAFETY: as in `tend`.
+            Reads::Newest => unsafe { prune::look(target, live) },
+        };
+        sink.count(self.tallies);
         self.measure(&left);
-        let next = match left {
+        match left {
             Left::TooNew => Next::Later,
             Left::Versions { kept: 1.., blocker, .. } => Next::Parked(blocker),
             // SAFETY: `newest` is the newest committed version, which stays while we hold the
             // right.
             Left::Versions { newest, .. } if !unsafe { &*newest }.is_tombstone() => {
-                let (from, to) = (Head::new(newest, true), Head::new(newest, false));
-                // A version installed meanwhile saw the ticket and counts on us.
-                if target.exchange(from, to).is_ok() { Next::Done } else { Next::Later }
+                Self::return_ticket(target, newest)
             }
             Left::Versions { begin, .. }
                 if P::KEEPS_TOMBSTONES && begin >= chores.live.watermark() =>
             {
                 Next::Parked(chores.live.watermark())
             }
-            Left::Versions { newest, .. } => self.bury(chores, table, pointer, newest),
-            Left::Nothing => self.bury(chores, table, pointer, std::ptr::null_mut()),
-        };
-        target.end_prune();
-        next
+            Left::Versions { newest, .. } => self.bury(chores, table, record, newest),
+            Left::Nothing => self.bury(chores, table, record, std::ptr::null_mut()),
+        }
     }
 
     /// Takes a record out of use whose only version is a tombstone (or which has none).
@@ -350,7 +411,7 @@ impl<P: Protocol> Hands<'_, P> {
         // SAFETY: tables live as long as the store; a dead record belongs to whoever buried it.
         let core_table = unsafe { &*table };
         let hash = core_table.hash_of(record, &self.core.hasher);
-        let index = &core_table.shards[self.core.ring.shard_of(hash)];
+        let index = core_table.index(self.core.ring.shard_of(hash));
         let removed = index.remove(record, hash);
         if !removed {
             // The index is growing. If nobody inserts any more, nobody else finishes that.
@@ -491,8 +552,13 @@ impl<P: Protocol> Core<P> {
             let superseded = worker.superseded.drain(..);
             chores.superseded.extend(superseded.map(|(table, version)| (table, version, now)));
         }
-        let mut hands =
-            Hands { core: self, arena: &mut worker.arena, tallies: &cell.tallies, guard };
+        let mut hands = Hands {
+            core: self,
+            arena: &mut worker.arena,
+            tallies: &cell.tallies,
+            guard,
+            table: None,
+        };
         hands.work(chores, steps);
         for (record, depth) in worker.crowded.drain(..) {
             // Beside old snapshots the ticket may be parked for as long as they stay open, and a
@@ -523,7 +589,7 @@ impl<P: Protocol> Core<P> {
             return;
         };
         let chores = turn.chores();
-        let mut hands = Hands { core: self, arena, tallies: &own.tallies, guard };
+        let mut hands = Hands { core: self, arena, tallies: &own.tallies, guard, table: None };
         let mut live = std::mem::take(&mut chores.live);
         hands.scan(&mut live);
         chores.live = live;
@@ -549,16 +615,12 @@ impl<P: Protocol> Hands<'_, P> {
         let mut live = std::mem::take(&mut chores.live);
         self.scan(&mut live);
         chores.live = live;
-        let mut sink = Sink {
-            table: self.core.tables.get(target.table),
-            arena: self.arena,
-            pool: &self.core.pool,
-            limbo: &mut chores.limbo,
-            tallies: self.tallies,
-            guard: self.guard,
-        };
+        let table = self.table_of(target);
+        let limbo = &mut chores.limbo;
+        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
         let left = unsafe { prune::prune(target, &chores.live, &mut sink) };
+        sink.count(self.tallies);
         self.measure(&left);
         target.end_prune();
     }

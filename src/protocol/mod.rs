@@ -15,18 +15,29 @@ pub(crate) mod install;
 pub(crate) mod janitor;
 mod multi_version;
 
+mod hstore;
 #[cfg(all(test, loom))]
 mod models;
 mod mvocc;
+mod no_wait;
+mod record_lock;
 mod serial;
 mod si;
+mod single_version;
 mod ssn;
 mod stamps;
+mod two_phase_locking;
+mod wait_die;
+mod wound_wait;
 
+pub use hstore::HStore;
 pub use mvocc::Mvocc;
+pub use no_wait::NoWait;
 pub use serial::Serial;
 pub use si::Si;
 pub use ssn::Ssn;
+pub use wait_die::WaitDie;
+pub use wound_wait::WoundWait;
 
 use crate::error::AbortReason;
 use crate::storage::Words;
@@ -179,6 +190,7 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     fn read_base(
         cx: &mut Context<'_, Self>,
         record: &Record<Self::Words>,
+        shard: u32,
     ) -> Step<Self, *mut Version<Self::Words>>;
 
     /// Records that a key has no record.
@@ -192,7 +204,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     ) -> Step<Self, ()>;
 
     /// Announces a write to a record (null: to a key without one) when the transaction asks for it;
-    /// `prepare` comes at commit.
+    /// `prepare` comes at commit. With [`Reads::Snapshot`] it may run unpinned: the record is alive,
+    /// its versions need not be.
     #[doc(hidden)]
     #[inline]
     fn write(
@@ -265,5 +278,9 @@ registry! {
     Mvocc,
     Si,
     Ssn,
+    NoWait,
+    WaitDie,
+    WoundWait,
+    HStore,
     Serial,
 }

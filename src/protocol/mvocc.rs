@@ -89,7 +89,11 @@ impl Protocol for Mvocc {
     }
 
     #[inline]
-    fn read_base(cx: &mut Cx<'_>, record: &Record<NoWords>) -> Step<Self, *mut Version<NoWords>> {
+    fn read_base(
+        cx: &mut Cx<'_>,
+        record: &Record<NoWords>,
+        _shard: u32,
+    ) -> Step<Self, *mut Version<NoWords>> {
         let (version, newest) = visible(cx, record)?;
         if !newest {
             // Somebody has committed a newer version: this write could only fail at commit.
@@ -200,7 +204,7 @@ fn still_writable(write: &WriteEntry<NoWords>, at: u64) -> bool {
             let table = unsafe { &*write.table };
             let same =
                 |other: &Record<NoWords>| table.same_key(other, record) && !other.head().is_dead();
-            let found = table.shards[write.shard as usize].find(write.hash, same);
+            let found = table.index(write.shard).find(write.hash, same);
             matches!(found, Lookup::Absent(_))
         }
         WriteKind::Blind => !record.head().is_dead(),

@@ -1,17 +1,15 @@
 //! `serial`: one transaction at a time, behind one mutex. The oracle that tests hold others to, and
 //! the proof that the seam between protocols and storage is real.
 
-use super::access_set::{WriteKind, WriteState};
 use super::context::{Context, Core, Worker};
-use super::{Conflict, Isolation, Progress, Protocol, Reads, Step, install};
-use crate::clock::TIMESTAMP_MAX;
+use super::{Conflict, Isolation, Progress, Protocol, Reads, Step, install, single_version};
 use crate::error::AbortReason;
 use crate::limits::LOCK_WAIT_MAX_MS;
 use crate::storage::NoWords;
 use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
-use crate::storage::version::{Top, Version, top};
+use crate::storage::version::Version;
 use std::ops::Range;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -51,15 +49,6 @@ impl Turnstile {
 
 type Cx<'a> = Context<'a, Serial>;
 
-/// The newest version of a record; nobody else is changing it.
-fn newest(record: &Record<NoWords>) -> (*mut Version<NoWords>, u64) {
-    // SAFETY: this step is pinned.
-    match unsafe { top(record.head().version()) } {
-        Top::Settled { base, begin } => (base, begin),
-        Top::Undecided(_) => unreachable!("serial versions are stamped before they are installed"),
-    }
-}
-
 #[allow(private_interfaces, reason = "see `Protocol`")]
 impl Protocol for Serial {
     const NAME: &'static str = "serial";
@@ -74,13 +63,8 @@ impl Protocol for Serial {
     type Shared = Turnstile;
     type Local = ();
 
-    fn begin(core: &Core<Self>, worker: &mut Worker<Self>) -> Step<Self, ()> {
-        if core.shared.enter() {
-            worker.commit = 0;
-            Ok(())
-        } else {
-            Err(Conflict::new(AbortReason::LockTimeout))
-        }
+    fn begin(core: &Core<Self>, _worker: &mut Worker<Self>) -> Step<Self, ()> {
+        if core.shared.enter() { Ok(()) } else { Err(Conflict::new(AbortReason::LockTimeout)) }
     }
 
     fn read(
@@ -89,11 +73,15 @@ impl Protocol for Serial {
         _shard: u32,
     ) -> Step<Self, *mut Version<NoWords>> {
         // The newest version stays the newest, and so stays, until this transaction ends.
-        Ok(newest(record).0)
+        Ok(single_version::newest(record).0)
     }
 
-    fn read_base(_cx: &mut Cx<'_>, record: &Record<NoWords>) -> Step<Self, *mut Version<NoWords>> {
-        Ok(newest(record).0)
+    fn read_base(
+        _cx: &mut Cx<'_>,
+        record: &Record<NoWords>,
+        _shard: u32,
+    ) -> Step<Self, *mut Version<NoWords>> {
+        Ok(single_version::newest(record).0)
     }
 
     fn read_absent(
@@ -108,36 +96,13 @@ impl Protocol for Serial {
 
     fn prepare(cx: &mut Cx<'_>, writes: Range<usize>) -> Step<Self, ()> {
         for index in writes {
-            let write = &cx.worker.access.writes[index];
-            // Newer than anything until it is stamped, so that reclamation leaves what is below
-            // alone. SAFETY: the version is ours.
-            unsafe { &*write.version }.set_begin(TIMESTAMP_MAX);
-            if write.kind == WriteKind::Insert {
-                install::publish_record(cx, index)?;
-                continue;
-            }
-            // SAFETY: the record of an open transaction's write is alive.
-            let record = unsafe { &*write.record };
-            loop {
-                let head = record.head();
-                if head.is_dead() {
-                    return Err(Conflict::at(AbortReason::WriteConflict, record));
-                }
-                let (base, begin) = newest(record);
-                // Reclamation may just have returned the record's ticket: then look again.
-                if install::install_on(cx, index, head, base, begin) {
-                    break;
-                }
-            }
+            single_version::install(cx, index)?;
         }
         Ok(())
     }
 
     fn draw(cx: &mut Cx<'_>) -> Step<Self, ()> {
-        let floor = cx.worker.commit_floor.max(cx.worker.snapshot);
-        while cx.worker.commit <= floor {
-            cx.worker.commit = cx.core.clock.commit();
-        }
+        single_version::draw(cx);
         for write in &cx.worker.access.writes {
             // SAFETY: installed by `prepare`, and nobody else changes the chain.
             unsafe { &*write.version }.set_begin(cx.worker.commit);
@@ -158,11 +123,7 @@ impl Protocol for Serial {
     }
 
     fn abort(cx: &mut Cx<'_>) {
-        for index in 0..cx.worker.access.writes.len() {
-            if cx.worker.access.writes[index].state == WriteState::Installed {
-                install::take_back(cx, index);
-            }
-        }
+        single_version::take_back(cx);
     }
 
     fn end(core: &Core<Self>, _worker: &mut Worker<Self>) {

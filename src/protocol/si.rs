@@ -81,7 +81,11 @@ impl Protocol for Si {
     }
 
     #[inline]
-    fn read_base(cx: &mut Cx<'_>, record: &Record<NoWords>) -> Step<Self, *mut Version<NoWords>> {
+    fn read_base(
+        cx: &mut Cx<'_>,
+        record: &Record<NoWords>,
+        _shard: u32,
+    ) -> Step<Self, *mut Version<NoWords>> {
         step::at(Point::ReadWalk);
         let (version, newest) = visible_now(cx, record);
         if newest { Ok(version) } else { Err(Conflict::at(AbortReason::WriteConflict, record)) }

@@ -272,7 +272,11 @@ impl Protocol for Ssn {
     }
 
     #[inline]
-    fn read_base(cx: &mut Cx<'_>, record: &Record<SsnWords>) -> Step<Self, *mut Version<SsnWords>> {
+    fn read_base(
+        cx: &mut Cx<'_>,
+        record: &Record<SsnWords>,
+        _shard: u32,
+    ) -> Step<Self, *mut Version<SsnWords>> {
         step::at(Point::ReadWalk);
         let (version, newest) = visible_now(cx, record);
         if newest { Ok(version) } else { Err(Conflict::at(AbortReason::WriteConflict, record)) }

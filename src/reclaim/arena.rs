@@ -39,14 +39,24 @@ pub(crate) const fn class_of(size: usize) -> Option<u8> {
     Some(class as u8)
 }
 
-/// The number of bytes in a block of `class`.
-pub(crate) const fn class_size(class: u8) -> usize {
-    let class = class as usize;
-    match class {
-        0..=15 => (class + 1) * 16,
-        16..=27 => 256 + (class - 15) * 64,
-        _ => 1024 + (class - 27) * 256,
+const CLASS_SIZES: [u16; CLASSES] = {
+    let mut sizes = [0; CLASSES];
+    let mut class = 0;
+    while class < CLASSES {
+        sizes[class] = match class {
+            0..=15 => (class + 1) * 16,
+            16..=27 => 256 + (class - 15) * 64,
+            _ => 1024 + (class - 27) * 256,
+        } as u16;
+        class += 1;
     }
+    sizes
+};
+
+/// The number of bytes in a block of `class`.
+#[inline]
+pub(crate) const fn class_size(class: u8) -> usize {
+    CLASS_SIZES[class as usize] as usize
 }
 
 const _: () = assert!(class_size(CLASSES as u8 - 1) == BLOCK_MAX);
@@ -230,7 +240,7 @@ impl Arena {
     }
 
     /// A block of `size` bytes aligned to `align`, and its class. `None` when there is no memory.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn allocate(
         &mut self,
         pool: &ChunkPool,
@@ -247,7 +257,7 @@ impl Arena {
                 list.active_len -= 1;
                 return Some((block.cast(), class));
             }
-            return self.allocate_slow(pool, class).map(|block| (block, class));
+            return self.allocate_anew(pool, class).map(|block| (block, class));
         }
         let layout = Layout::from_size_align(size.max(1), align.max(BLOCK_ALIGN)).ok()?;
         // SAFETY: the size is not zero.
@@ -255,8 +265,19 @@ impl Arena {
         Some((block, OWN_ALLOCATION))
     }
 
-    #[cold]
+    /// A block that was not on the free list.
     #[inline(never)]
+    fn allocate_anew(&mut self, pool: &ChunkPool, class: u8) -> Option<NonNull<u8>> {
+        let size = class_size(class);
+        let block = self.next_block(size);
+        if (block as usize) + size <= self.bump_end as usize {
+            self.bump = block.wrapping_add(size);
+            return NonNull::new(block);
+        }
+        self.allocate_slow(pool, class)
+    }
+
+    #[cold]
     fn allocate_slow(&mut self, pool: &ChunkPool, class: u8) -> Option<NonNull<u8>> {
         let list = &mut self.free[class as usize];
         let magazine = if list.spare.is_null() { pool.take(class as usize) } else { list.spare };
@@ -267,22 +288,18 @@ impl Arena {
             list.active_len = MAGAZINE_LEN - 1;
             return Some(first.cast());
         }
-        let size = class_size(class);
-        let mut block = self.next_block(size);
-        if (self.bump_end as usize) < (block as usize) + size {
-            // What is left of the old chunk is less than one block of this class; a store loses at
-            // most that much per chunk.
-            let base = pool.allocate_chunk(self.chunk_size)?;
-            self.bump_end = base.as_ptr().wrapping_add(self.chunk_size);
-            self.chunk_size = (self.chunk_size * 2).min(HUGE_PAGE);
-            block = base.as_ptr();
-        }
-        self.bump = block.wrapping_add(size);
-        NonNull::new(block)
+        // What is left of the old chunk is less than one block of this class; a store loses at most
+        // that much per chunk.
+        let base = pool.allocate_chunk(self.chunk_size)?;
+        self.bump_end = base.as_ptr().wrapping_add(self.chunk_size);
+        self.bump = base.as_ptr().wrapping_add(class_size(class));
+        self.chunk_size = (self.chunk_size * 2).min(HUGE_PAGE);
+        Some(base)
     }
 
     /// Where the next block of this size would begin: blocks of whole cache lines lie on whole
     /// lines.
+    #[inline]
     fn next_block(&self, size: usize) -> *mut u8 {
         let align = if size.is_multiple_of(CACHE_LINE) { CACHE_LINE } else { BLOCK_ALIGN };
         self.bump.wrapping_add(self.bump.align_offset(align))

@@ -69,12 +69,15 @@ pub(crate) struct Live {
     /// The lowest floor of an open slot, or the end of time: snapshots from here on are not all
     /// listed.
     open_from: u64,
+    watermark: u64,
+    horizon: u64,
 }
 
 impl Live {
     /// No snapshot below this is open or will be.
+    #[inline]
     pub(crate) fn watermark(&self) -> u64 {
-        self.snapshots.first().map_or(self.now, |&oldest| oldest.min(self.now))
+        self.watermark
     }
 
     /// How many snapshots are open that were open at the scan before this one.
@@ -103,9 +106,9 @@ impl Live {
     /// Up to here garbage may be looked at: versions overwritten before this are seen by no
     /// transaction that has begun since the last scan. Short transactions thus delay reclamation
     /// for a moment; only long ones make it work around them.
+    #[inline]
     pub(crate) fn horizon(&self) -> u64 {
-        let first = self.snapshots.partition_point(|&snapshot| snapshot < self.previous_now);
-        self.snapshots.get(first).map_or(self.now, |&young| young.min(self.now))
+        self.horizon
     }
 }
 
@@ -182,6 +185,9 @@ impl Watermark {
             }
         }
         live.snapshots.sort_unstable();
+        let or_now = |snapshot: Option<&u64>| snapshot.map_or(live.now, |&one| one.min(live.now));
+        live.watermark = or_now(live.snapshots.first());
+        live.horizon = or_now(live.snapshots.get(live.old_count()));
     }
 }
 

@@ -61,9 +61,9 @@ impl Ring {
     }
 
     /// The shard of a key with this hash.
-    #[inline]
-    pub(crate) fn shard_of(&self, hash: u64) -> usize {
-        usize::from(self.cells[(hash >> CELL_SHIFT) as usize & (CELLS - 1)])
+    #[inline(always)]
+    pub(crate) fn shard_of(&self, hash: u64) -> u32 {
+        u32::from(self.cells[(hash >> CELL_SHIFT) as usize & (CELLS - 1)])
     }
 
     pub(crate) fn shards(&self) -> usize {

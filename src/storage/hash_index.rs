@@ -3,8 +3,9 @@
 //! # Layout
 //!
 //! An array of buckets, each one cache line of eight slots. A slot is one word: sixteen bits of the
-//! hash, the record's address, and two tags. Probing goes slot by slot and bucket by bucket; the
-//! first empty slot ends it.
+//! hash, the record's address, and two tags. The *probe sequence* of a hash begins at a slot of its
+//! bucket that the hash chooses, goes round that bucket, and goes on in the same way in the next
+//! one; the first empty slot ends it. A lookup that succeeds looks at one slot or two.
 //!
 //! # Definitions
 //!
@@ -53,15 +54,26 @@ const EMPTY: u64 = 0;
 const FROZEN: u64 = 1;
 const DELETED: u64 = 2;
 const ADDRESS: u64 = 0x0000_ffff_ffff_fff0;
+/// Records are aligned to this, and no record is at 0.
+const ADDRESS_MIN: u64 = 16;
 const TAG: u64 = 0xffff << 48;
 
-/// The position of a witness in an array without an empty slot.
+/// The place of a witness in an array without an empty slot.
 const FULL: usize = usize::MAX;
 
-/// Which hash bits do what: the low half places the bucket, bits 32 to 43 the shard, the next four
-/// decide which inserts are counted, the top sixteen are kept in the slot.
+/// Which hash bits do what: the low half places the bucket (and its top bits the first slot), bits
+/// 32 to 43 the shard, the next four decide which inserts are counted, the top sixteen are kept in
+/// the slot.
+const SLOT_SHIFT: u32 = 29;
 const SAMPLE_SHIFT: u32 = 44;
 const SAMPLE_MAX: u64 = 16;
+
+/// Whether a slot holds the record of a hash with these sixteen bits.
+#[inline(always)]
+fn holds_record_of(word: u64, hash: u64) -> bool {
+    // With equal bits the difference is the address and the two tags; below it there are none.
+    (word ^ (hash & TAG)).wrapping_sub(ADDRESS_MIN) < ADDRESS
+}
 
 #[repr(align(64))]
 struct Bucket {
@@ -111,14 +123,19 @@ impl<W: Words> Array<W> {
         if self.capacity() > 1 << 14 { SAMPLE_MAX } else { 1 }
     }
 
-    fn slot(&self, position: usize) -> &AtomicU64 {
-        &self.buckets[(position / BUCKET_SLOTS) & self.mask].slots[position % BUCKET_SLOTS]
+    /// The slot at this place of the probe sequence of `hash`.
+    #[inline(always)]
+    fn slot(&self, hash: u64, place: usize) -> &AtomicU64 {
+        let hash = hash as u32 as usize;
+        let bucket = (hash + place / BUCKET_SLOTS) & self.mask;
+        // SAFETY: the mask is the number of buckets minus one.
+        let bucket = unsafe { self.buckets.base.add(bucket).as_ref() };
+        &bucket.slots[((hash >> SLOT_SHIFT) + place) % BUCKET_SLOTS]
     }
 
     #[inline]
     fn prefetch(&self, hash: u64) {
-        let bucket = &raw const self.buckets[hash as u32 as usize & self.mask];
-        prefetch_line(bucket.cast());
+        prefetch_line(std::ptr::from_ref(self.slot(hash, 0)).cast());
     }
 }
 
@@ -190,7 +207,8 @@ pub(crate) fn prefetch_line(at: *const u8) {
 #[derive(Debug)]
 pub(crate) struct Witness<W: Words> {
     array: *const Array<W>,
-    position: usize,
+    /// The slot's place in the probe sequence of the key's hash.
+    place: usize,
 }
 
 impl<W: Words> Clone for Witness<W> {
@@ -223,7 +241,7 @@ pub(crate) enum Inserted {
 
 enum Probe<W: Words> {
     Match(*mut Record<W>),
-    /// The position of an empty slot, not frozen.
+    /// The place of an empty slot, not frozen.
     Empty(usize),
     /// The sequence ends in a frozen slot: the answer is in the next array.
     Moved,
@@ -267,53 +285,76 @@ impl<W: Words> HashIndex<W> {
     #[inline]
     pub(crate) fn candidate(&self, hash: u64) -> Option<*const Record<W>> {
         let array = self.current();
-        let bucket = &array.buckets[hash as u32 as usize & array.mask];
         // Acquire: the caller may look at the record.
-        let mut words = bucket.slots.iter().map(|slot| slot.load(Ordering::Acquire));
+        let mut words =
+            (0..BUCKET_SLOTS).map(|place| array.slot(hash, place).load(Ordering::Acquire));
         words
-            .find(|word| (word ^ hash) & TAG == 0 && word & ADDRESS != 0)
+            .find(|&word| holds_record_of(word, hash))
             .map(|word| (word & ADDRESS) as usize as *const Record<W>)
     }
 
     /// Looks for the record of a key. `matches` compares keys (and passes dead records by).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, hash: u64, matches: impl Fn(&Record<W>) -> bool) -> Lookup<W> {
-        let mut array = self.current();
+        let array = self.current();
+        // Most keys are in the first slot of their sequence.
+        // SeqCst: as in `probe`.
+        let word = array.slot(hash, 0).load(Ordering::SeqCst);
+        if holds_record_of(word, hash) {
+            let record = (word & ADDRESS) as usize as *mut Record<W>;
+            // SAFETY: as in `probe`.
+            if matches(unsafe { &*record }) {
+                return Lookup::Found(record);
+            }
+        }
+        let first = usize::from(word & !FROZEN != EMPTY);
+        Self::find_from(array, first, hash, &matches)
+    }
+
+    /// Goes on from a place of the probe sequence.
+    #[inline(never)]
+    fn find_from(
+        mut array: &Array<W>,
+        mut place: usize,
+        hash: u64,
+        matches: &impl Fn(&Record<W>) -> bool,
+    ) -> Lookup<W> {
         loop {
-            match Self::probe(array, hash, &matches) {
+            match Self::probe(array, place, hash, matches) {
                 Probe::Match(record) => return Lookup::Found(record),
-                Probe::Empty(position) => return Lookup::Absent(Witness { array, position }),
+                Probe::Empty(place) => return Lookup::Absent(Witness { array, place }),
                 // Acquire: pairs with the exchange in `begin_growth`.
                 Probe::Full if array.next.load(Ordering::Acquire).is_null() => {
-                    return Lookup::Absent(Witness { array, position: FULL });
+                    return Lookup::Absent(Witness { array, place: FULL });
                 }
-                Probe::Moved | Probe::Full => array = Self::next(array),
+                Probe::Moved | Probe::Full => (array, place) = (Self::next(array), 0),
             }
         }
     }
 
-    #[inline]
-    fn probe(array: &Array<W>, hash: u64, matches: &impl Fn(&Record<W>) -> bool) -> Probe<W> {
-        let mut bucket = hash as u32 as usize & array.mask;
-        for _ in 0..=array.mask {
-            for (place, slot) in array.buckets[bucket].slots.iter().enumerate() {
-                // SeqCst: acquires the record's contents from the insert; in the single order it is
-                // also the read that proves absence, against the insert's compare-and-swap.
-                let word = slot.load(Ordering::SeqCst);
-                if (word ^ hash) & TAG == 0 && word & ADDRESS != 0 {
-                    let record = (word & ADDRESS) as usize as *mut Record<W>;
-                    // SAFETY: a record is freed after every transaction that could have found it
-                    // here has ended (`Retired::Record`).
-                    if matches(unsafe { &*record }) {
-                        return Probe::Match(record);
-                    }
-                } else if word == EMPTY {
-                    return Probe::Empty(bucket * BUCKET_SLOTS + place);
-                } else if word == EMPTY | FROZEN {
-                    return Probe::Moved;
+    #[inline(always)]
+    fn probe(
+        array: &Array<W>,
+        first: usize,
+        hash: u64,
+        matches: &impl Fn(&Record<W>) -> bool,
+    ) -> Probe<W> {
+        for place in first..array.capacity() {
+            // SeqCst: acquires the record's contents from the insert; in the single order it is
+            // also the read that proves absence, against the insert's compare-and-swap.
+            let word = array.slot(hash, place).load(Ordering::SeqCst);
+            if holds_record_of(word, hash) {
+                let record = (word & ADDRESS) as usize as *mut Record<W>;
+                // SAFETY: a record is freed after every transaction that could have found it here
+                // has ended (`Retired::Record`).
+                if matches(unsafe { &*record }) {
+                    return Probe::Match(record);
                 }
+            } else if word == EMPTY {
+                return Probe::Empty(place);
+            } else if word == EMPTY | FROZEN {
+                return Probe::Moved;
             }
-            bucket = (bucket + 1) & array.mask;
         }
         Probe::Full
     }
@@ -336,23 +377,23 @@ impl<W: Words> HashIndex<W> {
     ) -> bool {
         // SAFETY: the array is freed only after the transaction that holds the witness has ended.
         let mut array = unsafe { &*witness.array };
-        if witness.position == FULL {
+        if witness.place == FULL {
             // SeqCst: pairs with `begin_growth`, without which nothing can be inserted here.
             return array.next.load(Ordering::SeqCst).is_null();
         }
-        let mut position = witness.position;
-        let mut last = position + array.capacity();
-        while position < last {
+        // What comes before the witness has not held the key since, and never will: a slot is not
+        // used twice.
+        let mut place = witness.place;
+        while place < array.capacity() {
             // SeqCst: the validating read; see `probe`.
-            let word = array.slot(position).load(Ordering::SeqCst);
+            let word = array.slot(hash, place).load(Ordering::SeqCst);
             if word == EMPTY {
                 return true;
             }
             if word == EMPTY | FROZEN {
                 // The array has grown: the key would be inserted in the next one.
                 array = Self::next(array);
-                position = (hash as u32 as usize & array.mask) * BUCKET_SLOTS;
-                last = position + array.capacity();
+                place = 0;
                 continue;
             }
             if (word ^ hash) & TAG == 0 {
@@ -362,7 +403,7 @@ impl<W: Words> HashIndex<W> {
                     return false;
                 }
             }
-            position += 1;
+            place += 1;
         }
         false
     }
@@ -387,7 +428,7 @@ impl<W: Words> HashIndex<W> {
                     self.copy_chunk(array, retire);
                 }
             }
-            let position = match Self::probe(array, hash, &matches) {
+            let place = match Self::probe(array, 0, hash, &matches) {
                 Probe::Match(_) => return Inserted::Exists,
                 Probe::Moved => {
                     array = Self::next(array);
@@ -408,13 +449,13 @@ impl<W: Words> HashIndex<W> {
                     }
                     continue;
                 }
-                Probe::Empty(position) => position,
+                Probe::Empty(place) => place,
             };
             let word = if growing { EMPTY | FROZEN } else { record as usize as u64 | (hash & TAG) };
             // SeqCst: publishes the record's contents, and stands in one order with the reads that
             // prove absence.
             let won = array
-                .slot(position)
+                .slot(hash, place)
                 .compare_exchange(EMPTY, word, Ordering::SeqCst, Ordering::Relaxed)
                 .is_ok();
             if won && growing {
@@ -569,18 +610,14 @@ impl<W: Words> HashIndex<W> {
     fn copy_record(next: &Array<W>, word: u64) {
         // SAFETY: as in `probe`; besides, no record is removed while an array grows.
         let record = unsafe { &*((word & ADDRESS) as usize as *const Record<W>) };
-        let mut position = (record.hash as usize & next.mask) * BUCKET_SLOTS;
-        loop {
+        let hash = u64::from(record.hash);
+        for place in 0.. {
+            let slot = next.slot(hash, place);
             // Acquire: a slot that holds our record was filled by another copier.
-            let mut found = next.slot(position).load(Ordering::Acquire);
+            let mut found = slot.load(Ordering::Acquire);
             if found == EMPTY {
                 // SeqCst: as for an insert.
-                match next.slot(position).compare_exchange(
-                    EMPTY,
-                    word,
-                    Ordering::SeqCst,
-                    Ordering::Acquire,
-                ) {
+                match slot.compare_exchange(EMPTY, word, Ordering::SeqCst, Ordering::Acquire) {
                     Ok(_) => return,
                     Err(now) => found = now,
                 }
@@ -589,7 +626,6 @@ impl<W: Words> HashIndex<W> {
             if found & !FROZEN == word {
                 return;
             }
-            position += 1;
         }
     }
 
@@ -603,9 +639,8 @@ impl<W: Words> HashIndex<W> {
         if self.unsettled.load(Ordering::SeqCst) != 0 {
             return false;
         }
-        let first = (hash as u32 as usize & array.mask) * BUCKET_SLOTS;
-        for position in (first..).take(array.capacity()) {
-            let slot = array.slot(position);
+        for place in 0..array.capacity() {
+            let slot = array.slot(hash, place);
             // Acquire: only the address is compared.
             let word = slot.load(Ordering::Acquire);
             if word & ADDRESS == record as usize as u64 {

@@ -53,6 +53,32 @@ pub(crate) trait Unlinked<W: Words> {
     fn retire(&mut self, version: NonNull<Version<W>>);
 }
 
+/// Unlinks everything below the newest version of a record, in the common case that this version
+/// holds a value which every snapshot sees; returns it, and how many versions there were. `None`,
+/// and nothing is done, in any other case.
+///
+/// # Safety
+///
+/// As for [`prune`].
+#[inline]
+pub(crate) unsafe fn prune_below_newest<W: Words>(
+    record: &Record<W>,
+    live: &Live,
+    sink: &mut impl Unlinked<W>,
+) -> Option<(NonNull<Version<W>>, u64)> {
+    let newest = NonNull::new(record.head().version())?;
+    // SAFETY: the caller is pinned.
+    let version = unsafe { newest.as_ref() };
+    let seen_by_all = matches!(version.stamp(), Stamp::At(begin) if begin < live.watermark());
+    if !seen_by_all || version.is_tombstone() {
+        return None;
+    }
+    // SAFETY: the caller's promise; nobody who is open walks below this version.
+    let unlinked = unsafe { unlink(newest, std::ptr::null_mut(), true, sink) };
+    version.set_depth(0);
+    Some((newest, 1 + unlinked))
+}
+
 /// What is left of the chain of a record that has one committed version at most.
 ///
 /// # Safety
@@ -131,29 +157,36 @@ pub(crate) unsafe fn prune<W: Words>(
 }
 
 /// Links `from` to `to` and disposes of the versions between: in this order, because a grace period
-/// begins only when nobody can reach them any more.
+/// begins only when nobody can reach them any more. Returns how many they are.
 ///
 /// # Safety
 ///
 /// As for [`prune`]; `to` (or null) is below `from`, and every version between is dead. With
 /// `at_once`, every open snapshot is above the begin of `from`.
+#[inline]
 unsafe fn unlink<W: Words>(
     from: NonNull<Version<W>>,
     to: *mut Version<W>,
     at_once: bool,
     sink: &mut impl Unlinked<W>,
-) {
+) -> u64 {
     // SAFETY: the caller's promise.
     let from = unsafe { from.as_ref() };
-    let mut next = from.older();
+    let (mut next, mut unlinked) = (from.older(), 0);
     if next == to {
-        return;
+        return unlinked;
     }
     from.set_older(to);
     while next != to {
         let version = NonNull::new(next).expect("`to` is below `from`");
         // SAFETY: the versions between are ours since the line above.
         next = unsafe { version.as_ref() }.older();
-        if at_once { sink.free(version) } else { sink.retire(version) }
+        if at_once {
+            sink.free(version)
+        } else {
+            sink.retire(version)
+        }
+        unlinked += 1;
     }
+    unlinked
 }

@@ -151,13 +151,16 @@ impl<W: Words> Record<W> {
         self.flags.fetch_and(!PRUNING, Ordering::Release);
     }
 
+    /// Whether the space of the inline version looks unused.
+    #[inline]
+    pub(crate) fn inline_is_free(&self) -> bool {
+        // Relaxed: a first look that spares `take_inline` its locked instruction.
+        self.flags.load(Ordering::Relaxed) & INLINE_FREE != 0
+    }
+
     /// Claims the space of the inline version; false if it is in use.
     #[inline]
     pub(crate) fn take_inline(&self) -> bool {
-        // Relaxed: a first look that spares the locked instruction.
-        if self.flags.load(Ordering::Relaxed) & INLINE_FREE == 0 {
-            return false;
-        }
         // Acquire: pairs with the Release in `return_inline`; the old contents are no longer used.
         self.flags.fetch_and(!INLINE_FREE, Ordering::Acquire) & INLINE_FREE != 0
     }

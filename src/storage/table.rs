@@ -129,6 +129,14 @@ impl<W: Words> TableCore<W> {
         })
     }
 
+    /// The index of a shard, by a number that came from the store's ring.
+    #[inline(always)]
+    pub(crate) fn index(&self, shard: u32) -> &HashIndex<W> {
+        debug_assert!((shard as usize) < self.shards.len());
+        // SAFETY: a table has an index for each shard of its store's ring.
+        unsafe { self.shards.get_unchecked(shard as usize) }
+    }
+
     /// The hash of a record's key.
     pub(crate) fn hash_of(&self, record: *const Record<W>, state: &ahash::RandomState) -> u64 {
         let (at, len) = self.schema.key_at(record);
@@ -172,7 +180,8 @@ impl<W: Words> TableCore<W> {
 
     #[inline]
     fn claim_inline(&self, record: &Record<W>, size: usize) -> Option<(NonNull<u8>, u8)> {
-        if record.class == OWN_ALLOCATION {
+        // Most often it is in use.
+        if !record.inline_is_free() || record.class == OWN_ALLOCATION {
             return None;
         }
         let offset = self.schema.inline_offset(self.schema.key_at(record).1 as usize);

@@ -3,7 +3,7 @@
 use super::Table;
 use crate::error::Error;
 use crate::protocol::access_set::{WriteEntry, WriteKind, WriteState};
-use crate::protocol::context::Context;
+use crate::protocol::context::{Context, Core};
 use crate::protocol::{Conflict, Protocol, Step};
 use crate::storage::Words;
 use crate::storage::hash_index::{Lookup, Witness, prefetch_line};
@@ -24,6 +24,21 @@ pub(super) enum Stop<P: Protocol> {
 impl<P: Protocol> From<Error> for Stop<P> {
     fn from(error: Error) -> Self {
         Stop::Error(error)
+    }
+}
+
+/// Where a key belongs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Home {
+    pub(super) hash: u64,
+    pub(super) shard: u32,
+}
+
+impl Home {
+    /// The home of a key with this hash.
+    #[inline(always)]
+    pub(super) fn of<P: Protocol>(core: &Core<P>, hash: u64) -> Self {
+        Home { hash, shard: core.ring.shard_of(hash) }
     }
 }
 
@@ -82,7 +97,7 @@ pub(super) fn locate<K, V, Q, P>(
     cx: &Context<'_, P>,
     table: &Table<K, V, P>,
     key: &Q,
-    hash: u64,
+    home: Home,
 ) -> Place<P::Words>
 where
     K: Key + Borrow<Q> + ?Sized,
@@ -90,11 +105,14 @@ where
     Q: Eq + ?Sized,
     P: Protocol,
 {
-    if let Some(index) = find_own(cx, table, key, hash) {
+    if let Some(index) = find_own(cx, table, key, home.hash) {
         return Place::Own(index);
     }
-    let index = &table.core().shards[cx.core.ring.shard_of(hash)];
-    match index.find(hash, |record| is_key(table, key, record) && !record.head().is_dead()) {
+    match table
+        .core()
+        .index(home.shard)
+        .find(home.hash, |record| is_key(table, key, record) && !record.head().is_dead())
+    {
         Lookup::Found(record) => Place::Record(record),
         Lookup::Absent(witness) => Place::Absent(witness),
     }
@@ -106,7 +124,7 @@ pub(super) fn read<K, V, Q, P>(
     cx: &mut Context<'_, P>,
     table: &Table<K, V, P>,
     key: &Q,
-    hash: u64,
+    home: Home,
 ) -> Step<P, *mut Version<P::Words>>
 where
     K: Key + Borrow<Q> + ?Sized,
@@ -114,14 +132,12 @@ where
     Q: Eq + ?Sized,
     P: Protocol,
 {
-    let place = locate(cx, table, key, hash);
-    let shard = cx.core.ring.shard_of(hash) as u32;
-    match place {
+    match locate(cx, table, key, home) {
         Place::Own(index) => Ok(cx.worker.access.writes[index].version),
         // SAFETY: this step is pinned since before the record was found.
-        Place::Record(record) => P::read(cx, unsafe { &*record }, shard),
+        Place::Record(record) => P::read(cx, unsafe { &*record }, home.shard),
         Place::Absent(witness) => {
-            P::read_absent(cx, table.core(), witness, hash, shard)?;
+            P::read_absent(cx, table.core(), witness, home.hash, home.shard)?;
             Ok(std::ptr::null_mut())
         }
     }
@@ -133,27 +149,26 @@ pub(super) fn read_base<K, V, P>(
     cx: &mut Context<'_, P>,
     table: &Table<K, V, P>,
     place: &Place<P::Words>,
-    hash: u64,
+    home: Home,
 ) -> Step<P, *mut Version<P::Words>>
 where
     K: Key + ?Sized,
     V: Value + ?Sized,
     P: Protocol,
 {
-    let shard = cx.core.ring.shard_of(hash) as u32;
     match *place {
         Place::Own(index) => Ok(cx.worker.access.writes[index].version),
         Place::Record(record) => {
             // SAFETY: this step is pinned since before the record was found.
             let record = unsafe { &*record };
-            let version = P::read_base(cx, record)?;
+            let version = P::read_base(cx, record, home.shard)?;
             // SAFETY: visible, hence alive.
             let found = NonNull::new(version).map(|version| unsafe { version.as_ref() });
             let present = found.is_some_and(|version| !version.is_tombstone());
-            if present { Ok(version) } else { P::read(cx, record, shard) }
+            if present { Ok(version) } else { P::read(cx, record, home.shard) }
         }
         Place::Absent(witness) => {
-            P::read_absent(cx, table.core(), witness, hash, shard)?;
+            P::read_absent(cx, table.core(), witness, home.hash, home.shard)?;
             Ok(std::ptr::null_mut())
         }
     }
@@ -200,7 +215,7 @@ pub(super) fn write<K, V, P>(
     cx: &mut Context<'_, P>,
     table: &Table<K, V, P>,
     record: *mut Record<P::Words>,
-    hash: u64,
+    home: Home,
     kind: WriteKind,
     base: *mut Version<P::Words>,
     value: Option<V::Input<'_>>,
@@ -210,11 +225,39 @@ where
     V: Value + ?Sized,
     P: Protocol,
 {
-    let shard = cx.core.ring.shard_of(hash) as u32;
-    P::write(cx, record, shard).map_err(Stop::Conflict)?;
+    P::write(cx, record, home.shard).map_err(Stop::Conflict)?;
     let version = make_version(cx, table, record, value)?;
-    push(cx, table.core(), record, version, base, hash, kind);
+    push(cx, table.core(), record, version, base, home, kind);
     Ok(())
+}
+
+/// Adds the write of an update whose closure has run since its base was read.
+#[inline]
+pub(super) fn write_after<K, V, Q, P>(
+    cx: &mut Context<'_, P>,
+    table: &Table<K, V, P>,
+    key: &Q,
+    home: Home,
+    base: Base<P::Words>,
+    value: V::Input<'_>,
+) -> Result<(), Stop<P>>
+where
+    K: Key + Borrow<Q> + ?Sized,
+    V: Value + ?Sized,
+    Q: Eq + ?Sized,
+    P: Protocol,
+{
+    // The closure may have written to the key itself; this comes after.
+    if let Some(index) = find_own(cx, table, key, home.hash) {
+        let write = &mut cx.worker.access.writes[index];
+        if base.record.is_some() && write.kind == WriteKind::Blind {
+            (write.kind, write.base) = (WriteKind::Based, base.version);
+        }
+        return Ok(replace(cx, table, index, Some(value))?);
+    }
+    // Found in the step before, under the same snapshot, which has kept it alive.
+    let record = base.record.expect("a value that is not our own has a record");
+    write(cx, table, record, home, WriteKind::Based, base.version, Some(value))
 }
 
 /// Adds a write to a key without a record: makes the record, private until commit.
@@ -222,7 +265,7 @@ pub(super) fn insert_record<K, V, P>(
     cx: &mut Context<'_, P>,
     table: &Table<K, V, P>,
     key: K::Input<'_>,
-    hash: u64,
+    home: Home,
     value: V::Input<'_>,
 ) -> Result<(), Stop<P>>
 where
@@ -230,18 +273,17 @@ where
     V: Value + ?Sized,
     P: Protocol,
 {
-    let shard = cx.core.ring.shard_of(hash) as u32;
-    P::write(cx, std::ptr::null_mut(), shard).map_err(Stop::Conflict)?;
+    P::write(cx, std::ptr::null_mut(), home.shard).map_err(Stop::Conflict)?;
     let (core, len) = (table.core(), V::len(&value));
     let (record, version) = core
-        .allocate_record::<K>(&mut cx.worker.arena, &cx.core.pool, key, hash, len)
+        .allocate_record::<K>(&mut cx.worker.arena, &cx.core.pool, key, home.hash, len)
         .ok_or(Error::OutOfMemory)?;
     // SAFETY: the block has room for a value of this length behind the header.
     unsafe { V::write(value, core.schema.value_at(version.as_ptr())) };
     count_version(cx, core, len);
     cx.tallies.records_made.add(1);
     let none = std::ptr::null_mut();
-    push(cx, core, record.as_ptr(), version.as_ptr(), none, hash, WriteKind::Insert);
+    push(cx, core, record.as_ptr(), version.as_ptr(), none, home, WriteKind::Insert);
     Ok(())
 }
 
@@ -252,10 +294,9 @@ fn push<P: Protocol>(
     record: *mut Record<P::Words>,
     version: *mut Version<P::Words>,
     base: *mut Version<P::Words>,
-    hash: u64,
+    Home { hash, shard }: Home,
     kind: WriteKind,
 ) {
-    let shard = cx.core.ring.shard_of(hash) as u32;
     let (state, ticket) = (WriteState::Private, false);
     let entry = WriteEntry { record, version, base, table, hash, shard, kind, state, ticket };
     cx.worker.access.push_write(entry);
@@ -291,8 +332,8 @@ pub(super) fn dispose<P: Protocol>(cx: &mut Context<'_, P>, committed: bool) {
         cx.free_private_version(table, NonNull::new(version).expect("a replaced version"));
     }
     // Each entry is taken out before it is freed: a value's `Drop` may panic.
-    while let Some(write) = cx.worker.access.writes.pop() {
-        if !committed && write.state == WriteState::Private {
+    while !committed && let Some(write) = cx.worker.access.writes.pop() {
+        if write.state == WriteState::Private {
             dispose_write(cx, &write);
         }
     }
@@ -312,35 +353,39 @@ fn dispose_write<P: Protocol>(cx: &mut Context<'_, P>, write: &WriteEntry<P::Wor
     }
 }
 
-/// Fetches what reads of these keys will need, one level of pointers after the other, so that the
-/// misses of a level overlap. Leaves the keys' hashes in the worker.
-pub(super) fn prefetch<W, Q, P>(cx: &mut Context<'_, P>, table: &TableCore<W>, keys: &[&Q])
+/// Keys that a batch has in flight together: as many as a core has line-fill buffers.
+pub(super) const BATCH: usize = 12;
+
+/// Fetches what reads of these keys (a batch at most) will need, one level of pointers after the
+/// other, so that the misses of a level overlap. Returns the keys' homes.
+#[inline]
+pub(super) fn prefetch<W, Q, P>(core: &Core<P>, table: &TableCore<W>, keys: &[&Q]) -> [Home; BATCH]
 where
     W: Words,
     Q: Hash + ?Sized,
     P: Protocol<Words = W>,
 {
-    let core = cx.core;
-    let index_of = |hash: u64| &table.shards[core.ring.shard_of(hash)];
-    cx.worker.hashes.clear();
-    for key in keys {
-        let hash = core.hasher.hash_one(*key);
-        index_of(hash).prefetch(hash);
-        cx.worker.hashes.push(hash);
+    let mut homes = [Home { hash: 0, shard: 0 }; BATCH];
+    let mut records = [std::ptr::null::<Record<W>>(); BATCH];
+    for (key, home) in keys.iter().zip(&mut homes) {
+        *home = Home::of(core, core.hasher.hash_one(*key));
+        table.index(home.shard).prefetch(home.hash);
     }
-    for &hash in &cx.worker.hashes {
-        if let Some(record) = index_of(hash).candidate(hash) {
+    for (home, record) in homes.iter().zip(&mut records).take(keys.len()) {
+        if let Some(candidate) = table.index(home.shard).candidate(home.hash) {
+            *record = candidate;
             for line in 0..table.schema.lines_of_record() {
-                prefetch_line(record.cast::<u8>().wrapping_add(64 * line));
+                prefetch_line(candidate.cast::<u8>().wrapping_add(64 * line));
             }
         }
     }
-    for &hash in &cx.worker.hashes {
-        if let Some(record) = index_of(hash).candidate(hash) {
-            // SAFETY: found in the index by this pinned step.
-            let version = unsafe { &*record }.head().version().cast::<u8>();
+    for &record in records.iter().take(keys.len()) {
+        // SAFETY: found in the index by this pinned step, or null.
+        if let Some(record) = unsafe { record.as_ref() } {
+            let version = record.head().version().cast::<u8>();
             prefetch_line(version);
             prefetch_line(version.wrapping_add(64));
         }
     }
+    homes
 }

@@ -55,7 +55,7 @@ impl<P: Protocol> Store<P> {
         &self,
         body: impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
     ) -> Result<R, TransactionError> {
-        self.attempt(true, &mut Attempts::default(), body)
+        self.attempt(true, None, body)
     }
 
     /// As [`Store::transact`], and adds to `attempts` what it took.
@@ -68,7 +68,7 @@ impl<P: Protocol> Store<P> {
         attempts: &mut Attempts,
         body: impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
     ) -> Result<R, TransactionError> {
-        self.attempt(true, attempts, body)
+        self.attempt(true, Some(attempts), body)
     }
 
     /// Runs `body` on a read-only snapshot that contains every transaction that has committed. With
@@ -81,7 +81,7 @@ impl<P: Protocol> Store<P> {
         &self,
         body: impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
     ) -> Result<R, TransactionError> {
-        self.attempt(false, &mut Attempts::default(), body)
+        self.attempt(false, None, body)
     }
 
     /// As [`Store::view`], and adds to `attempts` what it took.
@@ -94,31 +94,39 @@ impl<P: Protocol> Store<P> {
         attempts: &mut Attempts,
         body: impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
     ) -> Result<R, TransactionError> {
-        self.attempt(false, attempts, body)
+        self.attempt(false, Some(attempts), body)
     }
 
     #[inline]
     fn attempt<R>(
         &self,
         writes: bool,
-        attempts: &mut Attempts,
+        mut attempts: Option<&mut Attempts>,
         mut body: impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
     ) -> Result<R, TransactionError> {
         let mut retries = 0;
         let mut age = None;
+        let mut count = |abort: Option<&Abort>| {
+            if let Some(attempts) = attempts.as_deref_mut() {
+                attempts.attempts += 1;
+                if let Some(abort) = abort {
+                    attempts.aborts[abort.reason().index()] += 1;
+                }
+            }
+        };
         loop {
-            attempts.attempts += 1;
             let aborted = match self.attempt_once(writes, retries, &mut age, &mut body) {
-                Ok(result) => return Ok(result),
+                Ok(result) => {
+                    count(None);
+                    return Ok(result);
+                }
                 Err(Failed::Final(error)) => {
-                    if let TransactionError::Abort(abort) = &error {
-                        attempts.aborts[abort.reason().index()] += 1;
-                    }
+                    count(error.abort());
                     return Err(error);
                 }
                 Err(Failed::Retry(abort)) => abort,
             };
-            attempts.aborts[aborted.reason().index()] += 1;
+            count(Some(&aborted));
             if retries >= self.retry.retries_max {
                 return Err(aborted.into());
             }
@@ -138,11 +146,21 @@ impl<P: Protocol> Store<P> {
             Ok(transaction) => transaction,
             Err(error) => return Err(Failed::from(error)),
         };
-        let outcome = match (body(&transaction), transaction.take_conflict()) {
-            (Ok(result), None) => transaction.finish().map(|()| result).map_err(Failed::from),
-            (Err(error), None) => Err(Failed::Final(error)),
-            // A conflict that the closure has swallowed is still a conflict.
-            (_, Some(abort)) => Err(Failed::Retry(abort)),
+        let outcome = match body(&transaction) {
+            Ok(result) if !transaction.has_failed() => match transaction.finish() {
+                Ok(()) => {
+                    // It has ended: there is nothing left to drop.
+                    std::mem::forget(transaction);
+                    return Ok(result);
+                }
+                Err(error) => Err(Failed::from(error)),
+            },
+            outcome => match (outcome, transaction.take_conflict()) {
+                // A conflict that the closure has swallowed is still a conflict.
+                (_, Some(abort)) => Err(Failed::Retry(abort)),
+                (Err(error), None) => Err(Failed::Final(error)),
+                (Ok(_), None) => Err(Failed::from(TransactionError::from(Error::Ended))),
+            },
         };
         if let Err(Failed::Retry(_)) = outcome {
             *age = Some(transaction.age());

@@ -1,8 +1,8 @@
 //! Reads and writes.
 
 use super::operation::{
-    Base, Place, Stop, dispose, find_own, insert_record, locate, prefetch, read, read_base,
-    replace, write,
+    BATCH, Base, Home, Place, Stop, dispose, insert_record, locate, prefetch, read, read_base,
+    replace, write, write_after,
 };
 use super::retry::{next_back_off, right_of_way};
 use super::{RetryPolicy, Store, Table};
@@ -11,18 +11,16 @@ use crate::error::{Abort, AbortReason, Error, TransactionError};
 use crate::limits::{PAYLOAD_LEN_MAX_BYTES, STARVING_AFTER_RETRIES};
 use crate::protocol::access_set::WriteKind;
 use crate::protocol::context::{Context, Worker, WorkerCell};
-use crate::protocol::{Conflict, Mvocc, Protocol};
+use crate::protocol::{Conflict, Mvocc, Protocol, Reads};
 use crate::storage::payload::{Key, Value};
 use crate::storage::version::Version;
 use crate::sync::step::{self, Step as Point};
+use crossbeam_epoch::Guard;
 use std::borrow::Borrow;
 use std::cell::Cell;
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-
-/// Keys that `get_many` has in flight together: as many as a core has line-fill buffers.
-const BATCH: usize = 12;
 
 /// A transaction: a consistent snapshot, and the writes that will be committed on top of it.
 ///
@@ -87,7 +85,10 @@ impl<P: Protocol> Drop for Ending<'_, '_, P> {
         let transaction = self.0;
         transaction.state.set(State::Ended);
         transaction.step_unpinned(|worker| {
-            worker.access.clear();
+            // A view records nothing, unless it has to validate.
+            if worker.writes || P::VALIDATES_READ_ONLY {
+                worker.access.clear();
+            }
             P::end(&transaction.store.core, worker);
         });
         transaction.cell.slot.release();
@@ -168,14 +169,24 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     /// Runs one step: pinned, with the worker to itself. A key's equality or a value's `Drop` is
     /// the user's code; if it comes back to this transaction it finds it busy.
     #[inline]
-    fn step<R>(&self, step: impl FnOnce(&mut Context<'_, P>) -> R) -> R {
-        let _busy = Busy { state: &self.state, before: self.state.replace(State::Busy) };
+    fn step<R>(&self, step: impl FnOnce(&mut Context<'_, P>, &Guard) -> R) -> R {
+        let _busy = self.busy();
         // SAFETY: the slot is ours, this type is not `Sync`, and steps do not nest.
         let worker = unsafe { &mut *self.cell.worker.get() };
         let guard = worker.handle.pin();
-        let mut cx =
-            Context { core: &self.store.core, worker, tallies: &self.cell.tallies, guard: &guard };
-        step(&mut cx)
+        let mut cx = Context { core: &self.store.core, worker, tallies: &self.cell.tallies };
+        step(&mut cx, &guard)
+    }
+
+    #[inline(always)]
+    fn busy(&self) -> Busy<'_> {
+        Busy { state: &self.state, before: self.state.replace(State::Busy) }
+    }
+
+    #[inline(always)]
+    fn home<Q: Hash + ?Sized>(&self, key: &Q) -> Home {
+        let core = &self.store.core;
+        Home::of(core, core.hasher.hash_one(key))
     }
 
     #[cold]
@@ -187,21 +198,27 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         abort.into()
     }
 
-    #[inline]
+    #[inline(always)]
     fn check<K, V>(&self, table: &Table<K, V, P>) -> Result<(), TransactionError>
     where
         K: Key + ?Sized,
         V: Value + ?Sized,
     {
+        let usable = self.state.get() == State::Open;
+        if usable && table.core().store == self.store.core.id {
+            return Ok(());
+        }
+        Err(self.misuse(&table.core().name).into())
+    }
+
+    /// What is wrong with an operation on a table of this name.
+    #[cold]
+    fn misuse(&self, table: &str) -> Error {
         match self.state.get() {
-            State::Open => {}
-            State::Busy => return Err(Error::Busy.into()),
-            State::Failed | State::CleanedUp | State::Ended => return Err(Error::Ended.into()),
+            State::Open => Error::ForeignTable { table: table.to_string() },
+            State::Busy => Error::Busy,
+            State::Failed | State::CleanedUp | State::Ended => Error::Ended,
         }
-        if table.core().store != self.store.core.id {
-            return Err(Error::ForeignTable { table: table.name().to_string() }.into());
-        }
-        Ok(())
     }
 
     fn check_write<K, V>(
@@ -229,7 +246,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     /// # Errors
     ///
     /// A conflict (not with multi-version protocols), or misuse.
-    #[inline]
+    #[inline(always)]
     pub fn get<K, V, Q>(
         &self,
         table: &Table<K, V, P>,
@@ -241,23 +258,52 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         Q: Hash + Eq + ?Sized,
     {
         self.check(table)?;
-        let hash = self.store.core.hasher.hash_one(key);
-        // Within the step, because a tombstone is not kept for the snapshot as a value is.
-        let value = self.step(|cx| Ok(self.value(table, read(cx, table, key, hash)?)));
-        value.map_err(|conflict| self.meet(conflict))
+        let home = self.home(key);
+        let busy = self.busy();
+        // SAFETY: as in `step`, which is written out here because this is the hottest path of all.
+        let worker = unsafe { &mut *self.cell.worker.get() };
+        let guard = worker.handle.pin();
+        let mut cx = Context { core: &self.store.core, worker, tallies: &self.cell.tallies };
+        match read(&mut cx, table, key, home) {
+            Ok(version) => {
+                // While pinned, because a tombstone is not kept for the snapshot as a value is.
+                let value = self.value(table, version);
+                drop(guard);
+                Ok(value)
+            }
+            Err(conflict) => {
+                drop((guard, busy));
+                Err(self.meet(conflict))
+            }
+        }
     }
 
-    /// The values of several keys, in their order; clears `found` first. The cache misses of a
-    /// batch overlap, so this is faster than as many calls of [`Transaction::get`].
+    /// The values of several keys, each in its place of `found`. The cache misses of a batch
+    /// overlap, so this is faster than as many calls of [`Transaction::get`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), chronolith::TransactionError> {
+    /// # let store = chronolith::Store::new();
+    /// # let table = store.table::<u64, u64>("numbers")?;
+    /// # store.transact(|tx| tx.put(&table, 1, 10))?;
+    /// let sum = store.view(|tx| {
+    ///     let mut found = [None; 2];
+    ///     tx.get_many(&table, &[&1, &2], &mut found)?;
+    ///     Ok(found.into_iter().flatten().sum::<u64>())
+    /// })?;
+    /// assert_eq!(sum, 10);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As for [`Transaction::get`].
+    /// As for [`Transaction::get`]; [`Error::BatchLength`] if there are not as many places as keys.
     pub fn get_many<'a, K, V, Q>(
         &'a self,
         table: &Table<K, V, P>,
         keys: &[&Q],
-        found: &mut Vec<Option<&'a V>>,
+        found: &mut [Option<&'a V>],
     ) -> Result<(), TransactionError>
     where
         K: Key + Borrow<Q> + ?Sized,
@@ -265,13 +311,14 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         Q: Hash + Eq + ?Sized,
     {
         self.check(table)?;
-        found.clear();
-        let outcome = self.step(|cx| {
-            for batch in keys.chunks(BATCH) {
-                prefetch(cx, table.core(), batch);
-                for (place, key) in batch.iter().enumerate() {
-                    let hash = cx.worker.hashes[place];
-                    found.push(self.value(table, read(cx, table, *key, hash)?));
+        if keys.len() != found.len() {
+            return Err(Error::BatchLength { keys: keys.len(), places: found.len() }.into());
+        }
+        let outcome = self.step(|cx, _| {
+            for (keys, found) in keys.chunks(BATCH).zip(found.chunks_mut(BATCH)) {
+                let homes = prefetch(cx.core, table.core(), keys);
+                for ((key, home), found) in keys.iter().zip(homes).zip(found) {
+                    *found = self.value(table, read(cx, table, *key, home)?);
                 }
             }
             Ok(())
@@ -311,13 +358,13 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         V: Value + ?Sized,
     {
         self.check_write(table, [K::len(&key), V::len(&value)])?;
-        let hash = self.store.core.hasher.hash_one(K::peek(&key));
-        let written = self.step(|cx| match locate(cx, table, K::peek(&key), hash) {
+        let home = self.home(K::peek(&key));
+        let written = self.step(|cx, _| match locate(cx, table, K::peek(&key), home) {
             Place::Own(index) => Ok(replace(cx, table, index, Some(value))?),
             Place::Record(record) => {
-                write(cx, table, record, hash, WriteKind::Blind, std::ptr::null_mut(), Some(value))
+                write(cx, table, record, home, WriteKind::Blind, std::ptr::null_mut(), Some(value))
             }
-            Place::Absent(_) => insert_record(cx, table, key, hash, value),
+            Place::Absent(_) => insert_record(cx, table, key, home, value),
         });
         written.map_err(|stop| self.stop(stop))
     }
@@ -338,9 +385,9 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         V: Value + ?Sized,
     {
         self.check_write(table, [K::len(&key), V::len(&value)])?;
-        let hash = self.store.core.hasher.hash_one(K::peek(&key));
-        let inserted = self.step(|cx| -> Result<bool, Stop<P>> {
-            match locate(cx, table, K::peek(&key), hash) {
+        let home = self.home(K::peek(&key));
+        let inserted = self.step(|cx, _| -> Result<bool, Stop<P>> {
+            match locate(cx, table, K::peek(&key), home) {
                 Place::Own(index) => {
                     let version = cx.worker.access.writes[index].version;
                     // SAFETY: the transaction's own private version.
@@ -350,15 +397,15 @@ impl<'s, P: Protocol> Transaction<'s, P> {
                     replace(cx, table, index, Some(value))?;
                 }
                 Place::Record(record) => {
-                    let shard = cx.core.ring.shard_of(hash) as u32;
                     // SAFETY: this step is pinned since before the record was found.
-                    let found = P::read(cx, unsafe { &*record }, shard).map_err(Stop::Conflict)?;
+                    let found =
+                        P::read(cx, unsafe { &*record }, home.shard).map_err(Stop::Conflict)?;
                     if self.value(table, found).is_some() {
                         return Ok(false);
                     }
-                    write(cx, table, record, hash, WriteKind::Based, found, Some(value))?;
+                    write(cx, table, record, home, WriteKind::Based, found, Some(value))?;
                 }
-                Place::Absent(_) => insert_record(cx, table, key, hash, value)?,
+                Place::Absent(_) => insert_record(cx, table, key, home, value)?,
             }
             Ok(true)
         });
@@ -382,12 +429,12 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         Q: Hash + Eq + ?Sized,
     {
         self.check_write(table, [0, 0])?;
-        let hash = self.store.core.hasher.hash_one(key);
-        let Some((base, before)) = self.base(table, key, hash)? else {
+        let home = self.home(key);
+        let Some((base, before)) = self.base(table, key, home)? else {
             return Ok(false);
         };
         let value = self.hold_snapshot(|| change(before));
-        self.write_based(table, key, hash, base, value)
+        self.write_based(table, key, home, base, value)
     }
 
     /// As [`Transaction::update`], for byte-string values: `change` is given the present bytes and
@@ -408,14 +455,14 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         Q: Hash + Eq + ?Sized,
     {
         self.check_write(table, [0, 0])?;
-        let hash = self.store.core.hasher.hash_one(key);
-        let Some((base, before)) = self.base(table, key, hash)? else {
+        let home = self.home(key);
+        let Some((base, before)) = self.base(table, key, home)? else {
             return Ok(false);
         };
         buffer.clear();
         self.hold_snapshot(|| change(before, buffer));
         self.check_write(table, [0, buffer.len()])?;
-        self.write_based(table, key, hash, base, buffer.as_slice())
+        self.write_based(table, key, home, base, buffer.as_slice())
     }
 
     /// Removes a key; returns false if it is absent.
@@ -430,12 +477,12 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         Q: Hash + Eq + ?Sized,
     {
         self.check_write(table, [0, 0])?;
-        let hash = self.store.core.hasher.hash_one(key);
-        let removed = self.step(|cx| -> Result<bool, Stop<P>> {
-            let place = locate(cx, table, key, hash);
+        let home = self.home(key);
+        let removed = self.step(|cx, _| -> Result<bool, Stop<P>> {
+            let place = locate(cx, table, key, home);
             let version = match &place {
                 Place::Own(index) => cx.worker.access.writes[*index].version,
-                found => read_base(cx, table, found, hash).map_err(Stop::Conflict)?,
+                found => read_base(cx, table, found, home).map_err(Stop::Conflict)?,
             };
             if self.value(table, version).is_none() {
                 return Ok(false);
@@ -443,7 +490,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
             match place {
                 Place::Own(index) => replace::<K, V, P>(cx, table, index, None)?,
                 Place::Record(record) => {
-                    write::<K, V, P>(cx, table, record, hash, WriteKind::Based, version, None)?;
+                    write::<K, V, P>(cx, table, record, home, WriteKind::Based, version, None)?;
                 }
                 Place::Absent(_) => unreachable!("a value has a record"),
             }
@@ -475,28 +522,40 @@ impl<'s, P: Protocol> Transaction<'s, P> {
 impl<P: Protocol> Transaction<'_, P> {
     /// What an update is based on, and its value; `None` if the key is absent.
     #[allow(clippy::type_complexity, reason = "a pair, used twice, next to each other")]
+    #[inline(always)]
     fn base<K, V, Q>(
         &self,
         table: &Table<K, V, P>,
         key: &Q,
-        hash: u64,
+        home: Home,
     ) -> Result<Option<(Base<P::Words>, &V)>, TransactionError>
     where
         K: Key + Borrow<Q> + ?Sized,
         V: Value + ?Sized,
         Q: Hash + Eq + ?Sized,
     {
-        let base = self.step(|cx| {
-            let place = locate(cx, table, key, hash);
-            let version = read_base(cx, table, &place, hash)?;
-            let record = match place {
-                Place::Record(record) => Some(record),
-                Place::Own(_) | Place::Absent(_) => None,
-            };
-            // Within the step: see `get`.
-            Ok(self.value(table, version).map(|value| (Base { record, version }, value)))
-        });
-        base.map_err(|conflict| self.meet(conflict))
+        let busy = self.busy();
+        // SAFETY: as in `step`, which is written out here as in `get`.
+        let worker = unsafe { &mut *self.cell.worker.get() };
+        let guard = worker.handle.pin();
+        let mut cx = Context { core: &self.store.core, worker, tallies: &self.cell.tallies };
+        let place = locate(&cx, table, key, home);
+        match read_base(&mut cx, table, &place, home) {
+            Ok(version) => {
+                let record = match place {
+                    Place::Record(record) => Some(record),
+                    Place::Own(_) | Place::Absent(_) => None,
+                };
+                // While pinned: see `get`.
+                let value = self.value(table, version);
+                drop(guard);
+                Ok(value.map(|value| (Base { record, version }, value)))
+            }
+            Err(conflict) => {
+                drop((guard, busy));
+                Err(self.meet(conflict))
+            }
+        }
     }
 
     /// Runs the user's closure while the snapshot stays where it is: the value that the closure
@@ -511,11 +570,12 @@ impl<P: Protocol> Transaction<'_, P> {
     }
 
     /// Writes what an update's closure made of the value that it was given.
+    #[inline]
     fn write_based<K, V, Q>(
         &self,
         table: &Table<K, V, P>,
         key: &Q,
-        hash: u64,
+        home: Home,
         base: Base<P::Words>,
         value: V::Input<'_>,
     ) -> Result<bool, TransactionError>
@@ -526,19 +586,14 @@ impl<P: Protocol> Transaction<'_, P> {
     {
         // The closure may have failed or rolled back this very transaction.
         self.check(table)?;
-        let written = self.step(|cx| {
-            // The closure may have written to the key itself; this comes after.
-            if let Some(index) = find_own(cx, table, key, hash) {
-                let write = &mut cx.worker.access.writes[index];
-                if base.record.is_some() && write.kind == WriteKind::Blind {
-                    (write.kind, write.base) = (WriteKind::Based, base.version);
-                }
-                return Ok(replace(cx, table, index, Some(value))?);
-            }
-            // Found in the step before, under the same snapshot, which has kept it alive.
-            let record = base.record.expect("a value that is not our own has a record");
-            write(cx, table, record, hash, WriteKind::Based, base.version, Some(value))
-        });
+        let busy = self.busy();
+        // SAFETY: as in `step`.
+        let worker = unsafe { &mut *self.cell.worker.get() };
+        // What follows touches the record, which the snapshot keeps alive, and no version but ours.
+        let guard = (P::READS == Reads::Newest).then(|| worker.handle.pin());
+        let mut cx = Context { core: &self.store.core, worker, tallies: &self.cell.tallies };
+        let written = write_after(&mut cx, table, key, home, base, value);
+        drop((guard, busy));
         written.map_err(|stop| self.stop(stop))?;
         Ok(true)
     }
@@ -556,34 +611,42 @@ impl<P: Protocol> Transaction<'_, P> {
         self.conflict.take()
     }
 
-    /// Commits, or cleans up and says why not. Nothing else may be called after it.
+    /// Whether an operation has met a conflict, or the transaction was rolled back.
+    #[inline]
+    pub(super) fn has_failed(&self) -> bool {
+        self.state.get() != State::Open
+    }
+
+    /// Commits, or cleans up and says why not. Nothing else may be called after it, and after a
+    /// success there is nothing left to drop.
     #[inline]
     pub(super) fn finish(&mut self) -> Result<(), TransactionError> {
         if self.state.get() != State::Open {
             return Err(Error::Ended.into());
         }
-        let (core, cell) = (&self.store.core, self.cell);
-        // SAFETY: the slot is ours; the reference does not outlive the block.
-        let (empty, id, retries) = unsafe {
-            let worker = &mut *cell.worker.get();
-            (worker.access.writes.is_empty(), worker.id, worker.retries)
-        };
-        if empty {
-            if P::VALIDATES_READ_ONLY {
-                self.validate_read_only()?;
-            }
-            cell.tallies.commits_read_only.add(1);
-            cell.tallies.commits.add(1);
-            drop(Ending(self));
-            return Ok(());
+        // SAFETY: the slot is ours; the reference does not outlive the statement.
+        if !unsafe { &*self.cell.worker.get() }.access.writes.is_empty() {
+            return self.finish_writes();
         }
+        if P::VALIDATES_READ_ONLY {
+            self.validate_read_only()?;
+        }
+        self.cell.tallies.commits_read_only.add(1);
+        self.cell.tallies.commits.add(1);
+        drop(Ending(self));
+        Ok(())
+    }
+
+    fn finish_writes(&mut self) -> Result<(), TransactionError> {
+        let (core, cell) = (&self.store.core, self.cell);
+        let (id, retries) = self.step_unpinned(|worker| (worker.id, worker.retries));
         right_of_way::yield_to(core, id);
         // From here on there is nothing left for `drop` to free.
         self.state.set(State::CleanedUp);
-        let outcome = self.step(|cx| {
+        let outcome = self.step(|cx, guard| {
             let outcome = commit::commit(cx);
             dispose(cx, outcome.is_ok());
-            core.reclaim(cell, cx.worker, cx.guard);
+            core.reclaim(cell, cx.worker, guard);
             // The record of a conflict is alive until the slot is released.
             outcome.map_err(|conflict| core.describe(conflict))
         });
@@ -617,10 +680,10 @@ impl<P: Protocol> Transaction<'_, P> {
     fn validate_read_only(&mut self) -> Result<(), TransactionError> {
         self.state.set(State::CleanedUp);
         let core = &self.store.core;
-        let outcome = self.step(|cx| {
+        let outcome = self.step(|cx, guard| {
             let outcome = commit::commit(cx);
             if !cx.worker.garbage.is_empty() {
-                core.reclaim(self.cell, cx.worker, cx.guard);
+                core.reclaim(self.cell, cx.worker, guard);
             }
             outcome.map_err(|conflict| core.describe(conflict))
         });
@@ -658,7 +721,7 @@ impl<P: Protocol> Drop for Transaction<'_, P> {
                 let ending = Ending(self);
                 let reason = self.failure.get().unwrap_or(AbortReason::User);
                 self.cell.tallies.aborts[reason.index()].add(1);
-                self.step(|cx| dispose(cx, false));
+                self.step(|cx, _| dispose(cx, false));
                 drop(ending);
             }
         }

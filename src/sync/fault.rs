@@ -23,6 +23,10 @@ pub(crate) enum Fault {
     /// Take the floor of an open slot for its snapshot: the watermark model frees a visible
     /// version.
     IgnoreOpen,
+    /// Give a record's lock back with a relaxed store: the lock model sees a data race.
+    UnlockRelaxed,
+    /// Grant a record's lock whoever owns it: the lock model sees a data race.
+    GrantUnchecked,
 }
 
 #[cfg(not(any(test, loom)))]

@@ -46,7 +46,6 @@ struct Scratch {
     copies: Vec<(usize, std::ops::Range<usize>)>,
     /// The record that a write assembles.
     record: Vec<u8>,
-    found: Vec<Option<&'static [u8]>>,
     absent: u64,
     duplicates: u64,
     malformed: u64,
@@ -340,13 +339,12 @@ impl<P: Protocol, K: RecordKey + ?Sized> Run<'_, P, K> {
         for (key, operation) in keys.iter_mut().zip(operations) {
             *key = K::of(self.request, operation);
         }
-        let mut found: Vec<Option<&[u8]>> = std::mem::take(&mut self.scratch.found);
-        let outcome = transaction.get_many(self.table, &keys[..count], &mut found);
-        for (offset, record) in found.iter().enumerate() {
+        let mut found: [Option<&[u8]>; BATCH] = [None; BATCH];
+        transaction.get_many(self.table, &keys[..count], &mut found[..count])?;
+        for (offset, record) in found[..count].iter().enumerate() {
             self.copy_out(first + offset, *record);
         }
-        self.scratch.found = emptied(found);
-        outcome
+        Ok(())
     }
 
     /// Copies what a read asks for into the worker's own memory, as a client would get it.
@@ -379,13 +377,6 @@ impl<P: Protocol, K: RecordKey + ?Sized> Run<'_, P, K> {
             self.scratch.copies.push((index, before..copied.len()));
         }
     }
-}
-
-/// The vector without its contents, for references of another lifetime. The standard library
-/// collects in place, so the allocation stays.
-fn emptied<'b>(mut found: Vec<Option<&[u8]>>) -> Vec<Option<&'b [u8]>> {
-    found.clear();
-    found.into_iter().map(|_| None).collect()
 }
 
 fn prepare_record(config: &Config, request: &mut Request, index: usize, values: &mut Random) {

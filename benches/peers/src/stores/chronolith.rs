@@ -28,13 +28,12 @@ impl Chronolith {
         Ok(sum)
     }
 
-    /// As `transact` of reads alone, by `get_many`. The keys and the values found take a vector
-    /// each, as they would in a program.
+    /// As `transact` of reads alone, by `get_many`.
     pub fn read_many(&self, requests: &[Request]) -> u64 {
         let values = self.store.view(|tx| {
             let keys: [u64; 10] = std::array::from_fn(|place| requests[place].key());
             let keys: [&u64; 10] = std::array::from_fn(|place| &keys[place]);
-            let mut found = Vec::with_capacity(keys.len());
+            let mut found = [None; 10];
             tx.get_many(&self.table, &keys, &mut found)?;
             Ok(found.iter().flatten().map(|value| touch(*value)).sum())
         });

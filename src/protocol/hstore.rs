@@ -1,0 +1,260 @@
+//! `hstore`: one lock for each shard, and nothing else: whoever has a shard's lock has the shard to
+//! itself.
+//!
+//! The execution model is that of H-Store (Kallman et al., VLDB 2008): a partition runs one
+//! transaction at a time, so that a transaction on one partition needs no concurrency control. A
+//! transaction on several takes all of them, and the more of those there are the less runs at the
+//! same time. With one shard this is `serial`.
+//!
+//! # Departures
+//!
+//! * H-Store is told which partitions a transaction needs, by the declaration of its stored
+//!   procedure, before it starts. Here nobody declares anything: a shard is locked when it is first
+//!   needed. That is done by waiting where the shard comes after all those that the transaction has
+//!   already, and otherwise by trying: if that fails it aborts, remembers which shards it has asked
+//!   for so far, and takes them all in ascending order when it begins again. A transaction that
+//!   `Store::transact` retries on another worker learns its shards anew.
+//! * H-Store runs a partition's transactions on a thread of its own, in the order of their
+//!   timestamps. Here the callers' threads do it. Of those who wait for a shard the oldest is the
+//!   next, but a lock that is free goes to whoever asks.
+//!
+//! # Why there is no deadlock, and who may starve
+//!
+//! Whoever waits for a shard has only shards before it. So of those who wait, the ones for the
+//! greatest shard wait for transactions that do not wait, or for an older one of their own kind.
+//! A transaction that has all its shards from the beginning aborts no more (but for a write to a
+//! record that reclamation takes out of use, see below): after as many failures as there are shards
+//! it only ever waits, and as the oldest it is always next. (A wait ends after `LOCK_WAIT_MAX_MS`;
+//! the age and the shards are remembered then too.)
+//!
+//! # Why the result is strictly serializable
+//!
+//! Let s(T) be the moment when T asks for the end: it has the locks of all shards that it has met,
+//! since before it met them and until its outcome is in place. So the order of the s(T) is a serial
+//! order: of two that met one shard, one had ended before the other got the lock. And s(T) lies
+//! between T's begin and its return. For a transaction that only reads this is the same; it is why a
+//! `view` takes locks too, and why it need not validate.
+//!
+//! *Absent keys, inserts, deletes.* All records of a key, present and future, lie in one shard. A
+//! key is looked up before its shard is locked, so what the lookup found is checked after: that the
+//! record is still in use, or the witness of an absence still good. From then on nobody else
+//! inserts. Reclamation may take the record of a deleted key out of use, which leaves the key
+//! absent; only a write to that very record then fails, as a conflict.
+
+use super::access_set::{AbsentEntry, ReadEntry};
+use super::context::{Context, Core, Worker};
+use super::no_wait::Refuse;
+use super::record_lock::{Lock, Mode, Nodes, Party, Rule};
+use super::{Conflict, Isolation, Place, Progress, Protocol, Reads, Step, single_version};
+use crate::error::AbortReason;
+use crate::limits::{LOCK_WAIT_MAX_MS, SHARDS_MAX};
+use crate::shard::members;
+use crate::storage::NoWords;
+use crate::storage::hash_index::{HashIndex, Witness};
+use crate::storage::record::Record;
+use crate::storage::table::TableCore;
+use crate::storage::version::Version;
+use crate::sync::CachePadded;
+use std::ops::Range;
+use std::time::Duration;
+
+const LOCK_WAIT_MAX: Duration = Duration::from_millis(LOCK_WAIT_MAX_MS);
+
+/// One lock for each shard.
+#[derive(Debug)]
+pub struct HStore;
+
+/// The locks of a store's shards.
+#[derive(Debug)]
+pub struct Partitions([CachePadded<Lock>; SHARDS_MAX]);
+
+impl Default for Partitions {
+    fn default() -> Self {
+        Partitions(std::array::from_fn(|_| CachePadded::default()))
+    }
+}
+
+/// The shards of one open transaction, and what is to be remembered when it is tried again.
+#[derive(Debug, Default)]
+pub struct Local {
+    /// The node with a shard's number stands in the list of that shard's lock.
+    nodes: Nodes,
+    /// One bit for each shard whose lock it has.
+    held: u64,
+    /// One bit for each shard that it, or an earlier attempt, has asked for.
+    known: u64,
+    /// Whose shards these are.
+    age: u64,
+}
+
+/// Whoever asks waits: the order of the shards prevents deadlocks.
+struct InOrder;
+
+impl Rule for InOrder {
+    fn meet(_asking: &Party, _other: &Party, _owns: bool) -> Result<(), AbortReason> {
+        Ok(())
+    }
+}
+
+impl Local {
+    /// Gets the lock of a shard, if it is not ours already. True if it is a new one.
+    #[inline]
+    fn enter(&mut self, partitions: &Partitions, shard: u32) -> Result<bool, AbortReason> {
+        if self.held & (1 << shard) != 0 {
+            return Ok(false);
+        }
+        self.enter_new(partitions, shard)?;
+        Ok(true)
+    }
+
+    fn enter_new(&mut self, partitions: &Partitions, shard: u32) -> Result<(), AbortReason> {
+        let (lock, bit) = (&partitions.0[shard as usize], 1 << shard);
+        self.known |= bit;
+        let is_last = self.held < bit;
+        let node = self.nodes.get(shard as usize);
+        if is_last {
+            lock.acquire::<InOrder>(node, Mode::Exclusive, LOCK_WAIT_MAX)?;
+        } else {
+            lock.acquire::<Refuse>(node, Mode::Exclusive, LOCK_WAIT_MAX)?;
+        }
+        self.held |= bit;
+        Ok(())
+    }
+
+    fn enter_all(&mut self, partitions: &Partitions, shards: u64) -> Result<(), AbortReason> {
+        members(shards).try_for_each(|shard| self.enter_new(partitions, shard))
+    }
+
+    fn leave_all(&mut self, partitions: &Partitions) {
+        for shard in members(self.held) {
+            let node = self.nodes.get(shard as usize);
+            partitions.0[shard as usize].release(node);
+        }
+        self.held = 0;
+    }
+}
+
+type Cx<'a> = Context<'a, HStore>;
+
+/// Gets the lock of a shard. True if it is a new one: what was looked up before may have changed.
+#[inline]
+fn enter(cx: &mut Cx<'_>, shard: u32) -> Step<HStore, bool> {
+    cx.worker.local.enter(&cx.core.shared, shard).map_err(Conflict::new)
+}
+
+#[allow(private_interfaces, reason = "see `Protocol`")]
+impl Protocol for HStore {
+    const NAME: &'static str = "hstore";
+    const SUMMARY: &'static str = "one lock for each shard, nothing for each record";
+    const ISOLATION: Isolation = Isolation::Serializable;
+    const STRICT: bool = true;
+    const PROGRESS: Progress = Progress::Blocking;
+    const READS: Reads = Reads::Newest;
+    const VALIDATES_READ_ONLY: bool = false;
+
+    type Words = NoWords;
+    type Shared = Partitions;
+    type Local = Local;
+
+    fn begin(core: &Core<Self>, worker: &mut Worker<Self>) -> Step<Self, ()> {
+        let local = &mut worker.local;
+        local.nodes.party().begin(worker.age, worker.id);
+        if worker.retries == 0 || local.age != worker.age {
+            (local.age, local.known) = (worker.age, 0);
+        }
+        let shards = if core.ring.shards() == 1 { 1 } else { local.known };
+        let entered = local.enter_all(&core.shared, shards);
+        entered.map_err(|reason| {
+            // A transaction that has not begun does not end.
+            local.leave_all(&core.shared);
+            Conflict::new(reason)
+        })
+    }
+
+    #[inline]
+    fn read(
+        cx: &mut Cx<'_>,
+        record: &Record<NoWords>,
+        shard: u32,
+    ) -> Step<Self, *mut Version<NoWords>> {
+        let version = Self::read_base(cx, record, shard)?;
+        if cx.worker.writes {
+            cx.worker.access.reads.push(ReadEntry { record, version, shard });
+        }
+        Ok(version)
+    }
+
+    #[inline]
+    fn read_base(
+        cx: &mut Cx<'_>,
+        record: &Record<NoWords>,
+        shard: u32,
+    ) -> Step<Self, *mut Version<NoWords>> {
+        let new = enter(cx, shard)?;
+        if new && record.head().is_dead() {
+            return Err(Conflict::at(AbortReason::ReadValidation, record));
+        }
+        Ok(single_version::present(record))
+    }
+
+    #[inline]
+    fn read_absent(
+        cx: &mut Cx<'_>,
+        table: &TableCore<NoWords>,
+        witness: Witness<NoWords>,
+        hash: u64,
+        shard: u32,
+    ) -> Step<Self, ()> {
+        let new = enter(cx, shard)?;
+        if new && !HashIndex::still_absent(&witness, hash, |_| false) {
+            let at = Some(Place::Key(table, hash));
+            return Err(Conflict { reason: AbortReason::ReadValidation, at });
+        }
+        if cx.worker.writes {
+            cx.worker.access.absents.push(AbsentEntry { witness, table, hash, shard });
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn write(cx: &mut Cx<'_>, _record: *mut Record<NoWords>, shard: u32) -> Step<Self, ()> {
+        // What was looked up before is checked by the install.
+        enter(cx, shard).map(|_| ())
+    }
+
+    fn prepare(cx: &mut Cx<'_>, mut writes: Range<usize>) -> Step<Self, ()> {
+        writes.try_for_each(|index| single_version::install(cx, index))
+    }
+
+    #[inline]
+    fn draw(cx: &mut Cx<'_>) -> Step<Self, ()> {
+        single_version::draw(cx);
+        Ok(())
+    }
+
+    #[inline]
+    fn validate(_cx: &mut Cx<'_>, _reads: Range<usize>, _absents: Range<usize>) -> Step<Self, ()> {
+        Ok(())
+    }
+
+    #[inline]
+    fn decide(_cx: &mut Cx<'_>) -> Step<Self, bool> {
+        Ok(true)
+    }
+
+    #[inline]
+    fn finish(cx: &mut Cx<'_>) {
+        single_version::stamp(cx);
+        cx.worker.local.leave_all(&cx.core.shared);
+    }
+
+    fn abort(cx: &mut Cx<'_>) {
+        single_version::take_back(cx);
+        cx.worker.local.leave_all(&cx.core.shared);
+    }
+
+    #[inline]
+    fn end(core: &Core<Self>, worker: &mut Worker<Self>) {
+        worker.local.leave_all(&core.shared);
+    }
+}
