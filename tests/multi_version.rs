@@ -4,7 +4,7 @@
 #[path = "common/random.rs"]
 mod random;
 
-use chronolith::protocol::{Isolation, Mvocc, Protocol, Si, Ssn};
+use chronolith::protocol::{Isolation, Mvocc, Mvto, Protocol, Si, Ssn};
 use chronolith::{AbortReason, Store, Table, Transaction, TransactionError};
 use random::Random;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -22,6 +22,7 @@ macro_rules! with_each {
         fn $name() {
             for shards in [1, 4] {
                 $case::<Mvocc>(shards);
+                $case::<Mvto>(shards);
                 $case::<Si>(shards);
                 $case::<Ssn>(shards);
             }

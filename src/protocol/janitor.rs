@@ -75,7 +75,7 @@ impl<W: Words> Garbage<W> {
 /// A decision word in the arena; `None` if there is no memory.
 #[inline]
 pub(crate) fn new_decision(
-    priority: u32,
+    (priority, floor): (u32, u64),
     arena: &mut Arena,
     pool: &ChunkPool,
 ) -> Option<NonNull<Decision>> {
@@ -83,7 +83,7 @@ pub(crate) fn new_decision(
     let (block, _) = arena.allocate(pool, DECISION_SIZE, crate::reclaim::arena::BLOCK_ALIGN)?;
     let decision: NonNull<Decision> = block.cast();
     // SAFETY: the block is ours and large enough.
-    unsafe { decision.write(Decision::new(priority)) };
+    unsafe { decision.write(Decision::new(priority, floor)) };
     Some(decision)
 }
 
@@ -220,6 +220,8 @@ struct Sink<'a, W: Words> {
     pool: &'a ChunkPool,
     limbo: &'a mut Limbo<Garbage<W>>,
     guard: &'a Guard,
+    /// Somebody may stand on a version that no snapshot sees.
+    patient: bool,
     freed: u64,
     bytes_freed: u64,
     retired: u64,
@@ -227,14 +229,15 @@ struct Sink<'a, W: Words> {
 
 impl<'a, W: Words> Sink<'a, W> {
     #[inline]
-    fn new(
+    fn new<P: Protocol<Words = W>>(
         table: &'a TableCore<W>,
         arena: &'a mut Arena,
         pool: &'a ChunkPool,
         limbo: &'a mut Limbo<Garbage<W>>,
         guard: &'a Guard,
     ) -> Self {
-        Sink { table, arena, pool, limbo, guard, freed: 0, bytes_freed: 0, retired: 0 }
+        let patient = P::COMMITS_IN_THE_PAST;
+        Sink { table, arena, pool, limbo, guard, patient, freed: 0, bytes_freed: 0, retired: 0 }
     }
 
     /// Adds what went through to the tallies.
@@ -248,6 +251,9 @@ impl<'a, W: Words> Sink<'a, W> {
 impl<W: Words> Unlinked<W> for Sink<'_, W> {
     #[inline]
     fn free(&mut self, version: NonNull<Version<W>>) {
+        if self.patient {
+            return self.retire(version);
+        }
         // SAFETY: `prune` says that nobody can reach it.
         let bytes = unsafe { self.table.free_version(self.arena, self.pool, version) };
         self.freed += 1;
@@ -313,7 +319,7 @@ impl<'a, P: Protocol> Hands<'a, P> {
         }
         let table = self.table_of(target);
         let (live, limbo) = (&chores.live, &mut chores.limbo);
-        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
+        let mut sink = Sink::new::<P>(table, self.arena, &self.core.pool, limbo, self.guard);
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
         let common = match P::READS {
             Reads::Snapshot => unsafe { prune::prune_below_newest(target, live, &mut sink) },
@@ -348,7 +354,7 @@ impl<'a, P: Protocol> Hands<'a, P> {
         // SAFETY: as in `tend`.
         let target = unsafe { &*record };
         let (live, limbo) = (&chores.live, &mut chores.limbo);
-        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
+        let mut sink = Sink::new::<P>(table, self.arena, &self.core.pool, limbo, self.guard);
         let left = match P::READS {
             // SAFETY: as in `tend`.
             Reads::Snapshot => unsafe { prune::prune(target, live, &mut sink) },
@@ -617,7 +623,7 @@ impl<P: Protocol> Hands<'_, P> {
         chores.live = live;
         let table = self.table_of(target);
         let limbo = &mut chores.limbo;
-        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
+        let mut sink = Sink::new::<P>(table, self.arena, &self.core.pool, limbo, self.guard);
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
         let left = unsafe { prune::prune(target, &chores.live, &mut sink) };
         sink.count(self.tallies);

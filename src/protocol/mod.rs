@@ -19,6 +19,7 @@ mod hstore;
 #[cfg(all(test, loom))]
 mod models;
 mod mvocc;
+mod mvto;
 mod no_wait;
 mod record_lock;
 mod serial;
@@ -32,6 +33,7 @@ mod wound_wait;
 
 pub use hstore::HStore;
 pub use mvocc::Mvocc;
+pub use mvto::Mvto;
 pub use no_wait::NoWait;
 pub use serial::Serial;
 pub use si::Si;
@@ -154,6 +156,9 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// goes when no snapshot sees a value of it, so a key may come and go during a transaction and
     /// leave nothing behind.
     const KEEPS_TOMBSTONES: bool = false;
+    /// Whether a transaction can commit below a snapshot that is open by then. What it overwrites
+    /// may be under the eyes of whoever looks for the version of that snapshot.
+    const COMMITS_IN_THE_PAST: bool = false;
 
     /// The words that it keeps in records and versions.
     type Words: Words;
@@ -165,7 +170,7 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// The snapshot of a transaction that has just drawn `drawn` from the clock: not below that.
     #[doc(hidden)]
     #[inline]
-    fn snapshot(_worker: &Worker<Self>, drawn: u64) -> u64 {
+    fn snapshot(_core: &Core<Self>, drawn: u64) -> u64 {
         drawn
     }
 
@@ -276,6 +281,7 @@ macro_rules! registry {
 
 registry! {
     Mvocc,
+    Mvto,
     Si,
     Ssn,
     NoWait,

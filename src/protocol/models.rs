@@ -80,7 +80,7 @@ fn read(record: &Record<NoWords>, snapshot: u64) -> u64 {
 }
 
 fn decision() -> &'static Decision {
-    Box::leak(Box::new(Decision::new(0)))
+    Box::leak(Box::new(Decision::new(0, 0)))
 }
 
 /// One thread installs a value that it has just written; the other reads it.

@@ -110,6 +110,54 @@ pub(super) unsafe fn still_newest<W: Words>(
     std::ptr::eq(current, version)
 }
 
+/// What stands directly above a version.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Above {
+    /// Nothing that is committed, or that can commit at or below the floor that it was given.
+    Nothing,
+    /// A version that began at this timestamp.
+    Committed(u64),
+    /// The version is not in the chain any more.
+    Gone,
+    /// The record is out of use.
+    Dead,
+}
+
+/// Looks above `version` (null: the bottom of the chain). Undecided versions are settled for the
+/// timestamp that `floor` gives.
+///
+/// # Safety
+///
+/// The calling step is pinned and its snapshot is published; the record is alive.
+#[inline]
+pub(super) unsafe fn above<W: Words>(
+    record: &Record<W>,
+    version: *const Version<W>,
+    floor: impl Fn() -> u64,
+) -> Above {
+    let head = record.head();
+    if head.is_dead() {
+        return Above::Dead;
+    }
+    let (mut current, mut last) = (head.version(), Above::Nothing);
+    while let Some(found) =
+        NonNull::new(current).filter(|&found| found.as_ptr().cast_const() != version)
+    {
+        // SAFETY: as in `visible_at`.
+        let found = unsafe { found.as_ref() };
+        let begin = match found.stamp() {
+            Stamp::At(begin) => Some(begin),
+            // SAFETY: as in `visible_at`.
+            Stamp::By(decision) => unsafe { &*decision }.settle_for(floor(), UNDECIDED_SPINS_MAX),
+        };
+        if let Some(begin) = begin {
+            last = Above::Committed(begin);
+        }
+        current = found.older();
+    }
+    if std::ptr::eq(current, version) { last } else { Above::Gone }
+}
+
 /// Checks that no key that was absent has a record now. The transaction's own do not count.
 #[inline]
 pub(super) fn still_absent<P: Protocol>(
@@ -138,16 +186,17 @@ fn is_inserted_by<W: Words>(record: &Record<W>, own: *const Decision) -> bool {
 }
 
 /// Installs these writes, undecided, where `admits` lets a write land on the newest committed
-/// version (or null) and its begin.
+/// version (or null) and its begin. The transaction will commit above `floor`, whatever happens.
 #[inline]
 pub(super) fn prepare<P: Protocol<Local = Local<M>>, M>(
     cx: &mut Context<'_, P>,
     writes: Range<usize>,
-    admits: impl Fn(&Context<'_, P>, &WriteEntry<P::Words>, *mut Version<P::Words>, u64) -> bool,
+    floor: u64,
+    admits: impl Fn(&WriteEntry<P::Words>, *mut Version<P::Words>, u64) -> Result<(), AbortReason>,
 ) -> Step<P, ()> {
     if cx.worker.local.decision.is_none() {
-        let priority = cx.worker.retries;
-        let decision = new_decision(priority, &mut cx.worker.arena, &cx.core.pool)
+        let urgency = (cx.worker.retries, floor);
+        let decision = new_decision(urgency, &mut cx.worker.arena, &cx.core.pool)
             .ok_or(Conflict::new(AbortReason::OutOfMemory))?;
         cx.worker.local.decision = Some(decision);
     }
@@ -172,7 +221,7 @@ pub(super) fn prepare<P: Protocol<Local = Local<M>>, M>(
 fn install_version<P: Protocol<Local = Local<M>>, M>(
     cx: &mut Context<'_, P>,
     index: usize,
-    admits: &impl Fn(&Context<'_, P>, &WriteEntry<P::Words>, *mut Version<P::Words>, u64) -> bool,
+    admits: &impl Fn(&WriteEntry<P::Words>, *mut Version<P::Words>, u64) -> Result<(), AbortReason>,
 ) -> Step<P, ()> {
     let decision = std::ptr::from_ref(cx.worker.local.decision());
     let WriteEntry { record: pointer, version: new, .. } = cx.worker.access.writes[index];
@@ -195,9 +244,8 @@ fn install_version<P: Protocol<Local = Local<M>>, M>(
                 continue;
             }
         };
-        if !admits(cx, &cx.worker.access.writes[index], base, begin) {
-            return Err(Conflict::at(AbortReason::WriteConflict, record));
-        }
+        admits(&cx.worker.access.writes[index], base, begin)
+            .map_err(|reason| Conflict::at(reason, record))?;
         if !install::install_on(cx, index, head, base, begin) {
             continue;
         }

@@ -104,7 +104,10 @@ impl Protocol for Si {
 
     fn prepare(cx: &mut Cx<'_>, writes: Range<usize>) -> Step<Self, ()> {
         // What a write is based on is what the snapshot saw: the same version, if it began before.
-        multi_version::prepare(cx, writes, |cx, _, _, begin| begin < cx.worker.snapshot)
+        let snapshot = cx.worker.snapshot;
+        multi_version::prepare(cx, writes, snapshot, |_, _, begin| {
+            (begin < snapshot).then_some(()).ok_or(AbortReason::WriteConflict)
+        })
     }
 
     #[inline]

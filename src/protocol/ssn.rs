@@ -67,11 +67,10 @@
 
 use super::access_set::{AbsentEntry, ReadEntry};
 use super::context::{Context, Core, Worker};
-use super::multi_version::{self, Local, still_absent, visible_now};
+use super::multi_version::{self, Above, Local, above, still_absent, visible_now};
 use super::stamps::{ByHash, lower, raise, seen};
 use super::{Conflict, Isolation, Progress, Protocol, Reads, Step};
 use crate::error::AbortReason;
-use crate::limits::UNDECIDED_SPINS_MAX;
 use crate::storage::Words;
 use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
@@ -171,53 +170,6 @@ impl Certificate {
     }
 }
 
-/// What stands directly above a version.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Above {
-    /// Nothing that is committed or can commit without looking at the stamps again.
-    Nothing,
-    /// A version that began at this timestamp.
-    Committed(u64),
-    /// The version is not in the chain any more.
-    Gone,
-}
-
-/// Looks above `version` (null: the bottom of the chain). Undecided versions are made to commit
-/// above a timestamp that `draw` draws.
-///
-/// # Safety
-///
-/// The calling step is pinned and its snapshot, which sees `version`, is published; the record is
-/// alive.
-pub(super) unsafe fn above(
-    record: &Record<SsnWords>,
-    version: *const Version<SsnWords>,
-    draw: impl Fn() -> u64,
-) -> Above {
-    let head = record.head();
-    if head.is_dead() {
-        return Above::Gone;
-    }
-    let (mut current, mut last) = (head.version(), Above::Nothing);
-    while let Some(found) =
-        NonNull::new(current).filter(|&found| found.as_ptr().cast_const() != version)
-    {
-        // SAFETY: versions above the one that the snapshot sees are freed a grace period after they
-        // were unlinked.
-        let found = unsafe { found.as_ref() };
-        let begin = match found.stamp() {
-            Stamp::At(begin) => Some(begin),
-            // SAFETY: a decision word is freed a grace period after its last stamp is replaced.
-            Stamp::By(decision) => unsafe { &*decision }.settle_for(draw(), UNDECIDED_SPINS_MAX),
-        };
-        if let Some(begin) = begin {
-            last = Above::Committed(begin);
-        }
-        current = found.older();
-    }
-    if std::ptr::eq(current, version) { last } else { Above::Gone }
-}
-
 type Cx<'a> = Context<'a, Ssn>;
 
 #[allow(private_interfaces, reason = "see `Protocol`")]
@@ -300,7 +252,10 @@ impl Protocol for Ssn {
         if cx.worker.access.writes.is_empty() {
             return Ok(());
         }
-        multi_version::prepare(cx, writes, |cx, _, _, begin| begin < cx.worker.snapshot)
+        let snapshot = cx.worker.snapshot;
+        multi_version::prepare(cx, writes, snapshot, |_, _, begin| {
+            (begin < snapshot).then_some(()).ok_or(AbortReason::WriteConflict)
+        })
     }
 
     fn draw(cx: &mut Cx<'_>) -> Step<Self, ()> {
@@ -416,7 +371,7 @@ fn certify(cx: &mut Cx<'_>, index: usize) -> Step<Ssn, ()> {
             cx.worker.local.more.was_overwritten(&found.word, begin, commit);
             Ok(())
         }
-        (None, Above::Committed(_)) | (_, Above::Gone) => {
+        (None, Above::Committed(_)) | (_, Above::Gone | Above::Dead) => {
             Err(Conflict::at(AbortReason::ReadValidation, record))
         }
     }

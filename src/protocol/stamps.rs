@@ -9,7 +9,7 @@
 use crate::sync::{AtomicU64, Ordering, model_fence};
 
 /// Buckets that the keys of a store share for what is to be remembered of their absence.
-const BUCKETS: usize = if cfg!(loom) { 1 } else { 1024 };
+const BUCKETS: usize = if cfg!(loom) { 1 } else { 4096 };
 
 /// A stamp, ordered with the accesses to heads, indexes and decision words.
 #[inline]

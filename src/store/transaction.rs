@@ -137,7 +137,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         step::at(Point::BeginPublished);
         // SAFETY: the slot is ours until `end`, and the worker with it.
         let worker = unsafe { &mut *cell.worker.get() };
-        worker.snapshot = P::snapshot(worker, core.snapshot_after(last));
+        worker.snapshot = P::snapshot(core, core.snapshot_after(last));
         cell.slot.publish(worker.snapshot, holds_records);
         step::at(Point::BeginDrawn);
         // Below the snapshot, which a clock that stands still may give again.
