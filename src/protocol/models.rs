@@ -5,11 +5,14 @@
 //! value that a load may return. Each has a twin in which one ordering or one step is broken on
 //! purpose, and which must fail. Memory is leaked: grace periods are not what is modelled here.
 
-use super::multi_version::still_newest;
-use crate::storage::NoWords;
+use super::multi_version::{Above, above, still_newest};
+use super::mvto::{MvtoWords, Stamped, is_above_readers, leave_stamp};
+use super::ssn::{Certificate, SsnWords, new_floor};
+use super::stamps::{self, lower, raise};
 use crate::storage::decision::{Decision, Refusal};
 use crate::storage::record::{Head, Record};
 use crate::storage::version::{Version, visible_at};
+use crate::storage::{NoWords, Words};
 use crate::sync::fault::{self, Armed, Fault};
 use crate::sync::{AtomicU64, Ordering, model_fence};
 use loom::cell::UnsafeCell;
@@ -210,4 +213,152 @@ fn loom_skipping_validation_is_caught() {
 fn loom_installing_out_of_order_is_caught() {
     let _armed = Armed::new(Some(Fault::InstallUnordered));
     write_skew();
+}
+
+/// A record whose versions carry the words of `W`, with one version, committed at 1.
+fn bare_record<W: Words>() -> &'static Record<W> {
+    let version: *mut Version<W> = Box::into_raw(Box::new(Version::new(0, 0, 0)));
+    // SAFETY: leaked just above.
+    unsafe { (*version).set_begin(1) };
+    Box::leak(Box::new(Record::new(version, 0, 0, 0)))
+}
+
+/// Installs a version without a value on the one that is there.
+fn install_bare<W: Words>(record: &Record<W>, decision: *const Decision) {
+    let new: *mut Version<W> = Box::into_raw(Box::new(Version::new(0, 0, 0)));
+    let head = record.head();
+    // SAFETY: leaked just above.
+    unsafe {
+        (*new).set_writer(decision);
+        (*new).set_older(head.version());
+    }
+    record.exchange(head, Head::new(new, false)).expect("the only writer of this record");
+}
+
+/// As `ssn` does it: reads one record and writes the other; true if it commits.
+fn certified_skew(
+    mine: &Record<SsnWords>,
+    other: &Record<SsnWords>,
+    (base, seen): (*mut Version<SsnWords>, *mut Version<SsnWords>),
+    clock: &Ticks,
+) -> bool {
+    let (decision, mut certificate) = (decision(), Certificate::default());
+    install_bare(mine, decision);
+    for _ in 0..4 {
+        let mut commit = clock.commit();
+        while certificate.has_to_redraw(commit) || decision.floor() >= commit {
+            commit = clock.commit();
+        }
+        // SAFETY: nothing is freed in a model.
+        let (base, seen_stamps) = unsafe { (&(*base).word, &(*seen).word) };
+        certificate.comes_after(stamps::seen(&base.readers));
+        raise(&seen_stamps.readers, commit);
+        let floor = || new_floor(commit, || clock.commit());
+        // SAFETY: nothing is freed in a model.
+        match unsafe { above(other, seen, floor) } {
+            Above::Nothing => {}
+            Above::Committed(begin) => certificate.was_overwritten(seen_stamps, begin, commit),
+            Above::Gone | Above::Dead => unreachable!("nothing is pruned in this model"),
+        }
+        if certificate.has_to_redraw(commit) {
+            continue;
+        }
+        let Some(pi) = certificate.pi(commit) else { break };
+        lower(&base.successor, pi);
+        match decision.commit(commit) {
+            Ok(()) => return true,
+            Err(Refusal::Floor) => {}
+            Err(Refusal::Aborted) => break,
+        }
+    }
+    decision.abort();
+    false
+}
+
+/// Two transactions with one snapshot each read what the other writes: not both may commit.
+fn certified_write_skew() {
+    let mut bounds = loom::model::Builder::new();
+    bounds.preemption_bound = Some(3);
+    bounds.check(|| {
+        let records: [&'static Record<SsnWords>; 2] = [bare_record(), bare_record()];
+        let first = records.map(|record| record.head().version());
+        let places = [(first[0], first[1]), (first[1], first[0])];
+        let there = (places[0].0 as usize, places[0].1 as usize);
+        let clock = Arc::new(Ticks(AtomicU64::new(2)));
+        let other = {
+            let clock = clock.clone();
+            loom::thread::spawn(move || {
+                let there = (there.0 as *mut _, there.1 as *mut _);
+                certified_skew(records[0], records[1], there, &clock)
+            })
+        };
+        let mine = certified_skew(records[1], records[0], places[1], &clock);
+        let theirs = other.join().expect("no assertion there");
+        assert!(!(mine && theirs), "both committed on what the other overwrote");
+    });
+}
+
+#[test]
+fn loom_the_net_lets_no_cycle_close() {
+    let _armed = Armed::new(None);
+    certified_write_skew();
+}
+
+/// The floor has to be drawn after the look at the stamps that it makes void.
+#[test]
+#[should_panic(expected = "both committed")]
+fn loom_a_floor_at_the_readers_timestamp_is_caught() {
+    let _armed = Armed::new(Some(Fault::FloorAtCommit));
+    certified_write_skew();
+}
+
+/// As `mvto` does it: one transaction writes at 4, another one reads at 6.
+fn timestamp_order() {
+    const WRITER: u64 = 4;
+    const READER: u64 = 6;
+    loom::model(|| {
+        let record: &'static Record<MvtoWords> = bare_record();
+        let first = record.head().version();
+        let address = first as usize;
+        let writer = loom::thread::spawn(move || {
+            let decision: &'static Decision = Box::leak(Box::new(Decision::new(0, WRITER - 1)));
+            install_bare(record, decision);
+            // SAFETY: nothing is freed in a model.
+            let stamp = unsafe { &(*(address as *mut Version<MvtoWords>)).word };
+            let commits =
+                is_above_readers(stamp, WRITER, || false) && decision.commit(WRITER).is_ok();
+            if !commits {
+                decision.abort();
+            }
+            commits
+        });
+        let read = loop {
+            let mut newest = true;
+            // SAFETY: nothing is freed in a model.
+            let found = unsafe { visible_at(record.head().version(), READER, &mut newest) };
+            // SAFETY: as above.
+            let stamp = unsafe { &(*found).word };
+            // SAFETY: as above.
+            match unsafe { leave_stamp(record, found, stamp, READER, || false) } {
+                Stamped::Final => break found,
+                Stamped::Overtaken => {}
+                Stamped::Conflict => panic!("nobody else has this timestamp"),
+            }
+        };
+        let committed = writer.join().expect("no assertion there");
+        assert_eq!(read != first, committed, "a write came under a later read");
+    });
+}
+
+#[test]
+fn loom_nothing_is_committed_under_a_later_read() {
+    let _armed = Armed::new(None);
+    timestamp_order();
+}
+
+#[test]
+#[should_panic(expected = "a write came under a later read")]
+fn loom_a_stamp_left_after_the_look_is_caught() {
+    let _armed = Armed::new(Some(Fault::StampLate));
+    timestamp_order();
 }

@@ -337,6 +337,13 @@ fn begin_of(version: &Version<SsnWords>) -> u64 {
     unsafe { committed_begin(version) }.expect("visible or overwritten, hence committed")
 }
 
+/// The floor for an undecided overwriter: whatever timestamp it has drawn before it could see our
+/// stamp is not above this.
+#[inline]
+pub(super) fn new_floor(commit: u64, draw: impl Fn() -> u64) -> u64 {
+    if fault::on(Fault::FloorAtCommit) { commit } else { draw().max(commit) }
+}
+
 /// Leaves this transaction's stamp at what it has read, and counts who has overwritten it.
 fn certify(cx: &mut Cx<'_>, index: usize) -> Step<Ssn, ()> {
     let ReadEntry { record, version, .. } = cx.worker.access.reads[index];
@@ -363,9 +370,9 @@ fn certify(cx: &mut Cx<'_>, index: usize) -> Step<Ssn, ()> {
     };
     let commit = cx.worker.commit;
     raise(readers, commit);
-    let draw = || cx.core.clock.commit().max(commit);
+    let floor = || new_floor(commit, || cx.core.clock.commit());
     // SAFETY: as above.
-    match (found, unsafe { above(record, version, draw) }) {
+    match (found, unsafe { above(record, version, floor) }) {
         (_, Above::Nothing) => Ok(()),
         (Some(found), Above::Committed(begin)) => {
             cx.worker.local.more.was_overwritten(&found.word, begin, commit);
