@@ -94,7 +94,8 @@ impl<P: Protocol> Lists<P> {
                 return tx.put(&self.vectors, key, appended(list));
             }
             if !tx.update(&self.vectors, &key, |list| appended(list.clone()))? {
-                assert!(tx.insert(&self.vectors, key, vec![value])?, "it was just looked for");
+                // If it is there by now, this transaction is bound to fail.
+                tx.insert(&self.vectors, key, vec![value])?;
             }
             return Ok(());
         }
@@ -109,7 +110,7 @@ impl<P: Protocol> Lists<P> {
             new.extend(value.to_le_bytes());
         })?;
         if !updated {
-            assert!(tx.insert(&self.bytes, key, &value.to_le_bytes())?, "it was just looked for");
+            tx.insert(&self.bytes, key, &value.to_le_bytes())?;
         }
         Ok(())
     }
@@ -211,12 +212,13 @@ fn adya() -> Option<PathBuf> {
 }
 
 /// The exit code of the checker for a history: 0 valid, 1 an anomaly, 2 unknown, 3 an error.
-fn judge(adya: &PathBuf, history: &[Entry]) -> (Option<i32>, String) {
+fn judge(adya: &PathBuf, history: &[Entry], strict: bool) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("history.jsonl");
     std::fs::write(&file, list_append::to_json_lines(history)).unwrap();
     let output = Command::new(adya)
-        .args(["check", "-m", "list-append", "-c", "strict-serializable", "--json"])
+        .args(["check", "-m", "list-append", "--json", "-c"])
+        .arg(if strict { "strict-serializable" } else { "serializable" })
         // A search that runs out of time says "unknown", which is no verdict.
         .args(["--cycle-search-timeout", "60000"])
         .arg(&file)
@@ -239,18 +241,18 @@ impl Visitor for Recorded {
         let committed = history.iter().filter(|entry| entry.committed).count();
         println!("{}: {committed} of {} committed", P::NAME, history.len());
         assert!(committed > history.len() / 4, "too few to say anything");
-        if let Err(anomaly) = list_append::check(&history) {
+        if let Err(anomaly) = list_append::check(&history, P::STRICT) {
             panic!("{}: {anomaly}", P::NAME);
         }
         if let Some(adya) = adya() {
-            let (code, said) = judge(&adya, &history);
+            let (code, said) = judge(&adya, &history, P::STRICT);
             assert_eq!(code, Some(0), "{}: {said}", P::NAME);
         }
     }
 }
 
 #[test]
-fn histories_are_strictly_serializable() {
+fn histories_are_as_serializable_as_declared() {
     for (place, name) in protocol::NAMES.iter().enumerate() {
         let transactions = if place == 0 { TRANSACTIONS } else { TRANSACTIONS / 10 };
         for shards in [1, 3] {
@@ -280,9 +282,9 @@ fn both_judges_acquit_a_good_history() {
         (1, [2, 6], &[Append(1, 2), Read(1, vec![1, 2])]),
         (0, [7, 8], &[Read(1, vec![1, 2]), Read(2, vec![])]),
     ]);
-    assert_eq!(list_append::check(&good), Ok(()));
+    assert_eq!(list_append::check(&good, true), Ok(()));
     if let Some(adya) = adya() {
-        let (code, said) = judge(&adya, &good);
+        let (code, said) = judge(&adya, &good, true);
         assert_eq!(code, Some(0), "{said}");
     }
 }
@@ -330,9 +332,9 @@ fn both_judges_convict_bad_histories() {
         ),
     ];
     for (name, history) in cases {
-        assert!(list_append::check(&history).is_err(), "{name}");
+        assert!(list_append::check(&history, true).is_err(), "{name}");
         if let Some(adya) = adya() {
-            let (code, said) = judge(&adya, &history);
+            let (code, said) = judge(&adya, &history, true);
             assert_eq!(code, Some(1), "{name}: {said}");
         }
     }

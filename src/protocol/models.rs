@@ -20,24 +20,24 @@ use loom::sync::Arc;
 
 /// A version and its value, as they lie in a block.
 #[repr(C)]
-struct Node {
-    version: Version<NoWords>,
-    value: UnsafeCell<u64>,
+pub(super) struct Node<W: Words> {
+    version: Version<W>,
+    pub(super) value: UnsafeCell<u64>,
 }
 
-fn node(value: u64) -> *mut Version<NoWords> {
-    let node = Node { version: Version::new(0, 0, 0), value: UnsafeCell::new(value) };
+pub(super) fn node<W: Words>(value: u64) -> *mut Version<W> {
+    let node: Node<W> = Node { version: Version::new(0, 0, 0), value: UnsafeCell::new(value) };
     Box::into_raw(Box::new(node)).cast()
 }
 
-fn value(version: *mut Version<NoWords>) -> u64 {
+pub(super) fn value<W: Words>(version: *mut Version<W>) -> u64 {
     // SAFETY: every version of a model is a leaked `Node`.
-    unsafe { (*version.cast::<Node>()).value.with(|value| *value) }
+    unsafe { (*version.cast::<Node<W>>()).value.with(|value| *value) }
 }
 
 /// A record with one version, committed at 1.
-fn record_of(first: u64) -> Record<NoWords> {
-    let version = node(first);
+pub(super) fn record_of<W: Words>(first: u64) -> Record<W> {
+    let version = node::<W>(first);
     // SAFETY: leaked just above.
     unsafe { (*version).set_begin(1) };
     Record::new(version, 0, 0, 0)
@@ -65,11 +65,11 @@ impl Ticks {
     }
 }
 
-fn install(record: &Record<NoWords>, value: u64, decision: *const Decision) {
-    let (new, head) = (node(0), record.head());
+fn install<W: Words>(record: &Record<W>, value: u64, decision: *const Decision) {
+    let (new, head) = (node::<W>(0), record.head());
     // SAFETY: leaked in `node`.
     unsafe {
-        (*new.cast::<Node>()).value.with_mut(|place| *place = value);
+        (*new.cast::<Node<W>>()).value.with_mut(|place| *place = value);
         (*new).set_writer(decision);
         (*new).set_older(head.version());
     }
@@ -215,24 +215,9 @@ fn loom_installing_out_of_order_is_caught() {
     write_skew();
 }
 
-/// A record whose versions carry the words of `W`, with one version, committed at 1.
-fn bare_record<W: Words>() -> &'static Record<W> {
-    let version: *mut Version<W> = Box::into_raw(Box::new(Version::new(0, 0, 0)));
-    // SAFETY: leaked just above.
-    unsafe { (*version).set_begin(1) };
-    Box::leak(Box::new(Record::new(version, 0, 0, 0)))
-}
-
-/// Installs a version without a value on the one that is there.
-fn install_bare<W: Words>(record: &Record<W>, decision: *const Decision) {
-    let new: *mut Version<W> = Box::into_raw(Box::new(Version::new(0, 0, 0)));
-    let head = record.head();
-    // SAFETY: leaked just above.
-    unsafe {
-        (*new).set_writer(decision);
-        (*new).set_older(head.version());
-    }
-    record.exchange(head, Head::new(new, false)).expect("the only writer of this record");
+/// A record that every thread of a model may keep a reference to.
+fn leaked_record<W: Words>() -> &'static Record<W> {
+    Box::leak(Box::new(record_of(0)))
 }
 
 /// As `ssn` does it: reads one record and writes the other; true if it commits.
@@ -243,7 +228,7 @@ fn certified_skew(
     clock: &Ticks,
 ) -> bool {
     let (decision, mut certificate) = (decision(), Certificate::default());
-    install_bare(mine, decision);
+    install(mine, 1, decision);
     for _ in 0..4 {
         let mut commit = clock.commit();
         while certificate.has_to_redraw(commit) || decision.floor() >= commit {
@@ -280,7 +265,7 @@ fn certified_write_skew() {
     let mut bounds = loom::model::Builder::new();
     bounds.preemption_bound = Some(3);
     bounds.check(|| {
-        let records: [&'static Record<SsnWords>; 2] = [bare_record(), bare_record()];
+        let records: [&'static Record<SsnWords>; 2] = [leaked_record(), leaked_record()];
         let first = records.map(|record| record.head().version());
         let places = [(first[0], first[1]), (first[1], first[0])];
         let there = (places[0].0 as usize, places[0].1 as usize);
@@ -317,12 +302,12 @@ fn timestamp_order() {
     const WRITER: u64 = 4;
     const READER: u64 = 6;
     loom::model(|| {
-        let record: &'static Record<MvtoWords> = bare_record();
+        let record: &'static Record<MvtoWords> = leaked_record();
         let first = record.head().version();
         let address = first as usize;
         let writer = loom::thread::spawn(move || {
             let decision: &'static Decision = Box::leak(Box::new(Decision::new(0, WRITER - 1)));
-            install_bare(record, decision);
+            install(record, 1, decision);
             // SAFETY: nothing is freed in a model.
             let stamp = unsafe { &(*(address as *mut Version<MvtoWords>)).word };
             let commits =

@@ -35,6 +35,12 @@
 //! records go out of use. This they do when every open timestamp is above the tombstone's
 //! (`KEEPS_TOMBSTONES`), so that nobody inserts below what is forgotten.
 //!
+//! # Ranges
+//!
+//! A range has one word for each shard, which a transaction raises before it begins to walk over
+//! one there. Whoever inserts a record into an ordered table looks at it afterwards, so it sees the
+//! stamp and aborts if it is below, or the walk finds its record. Then the rules for records hold.
+//!
 //! # Why what is read stays
 //!
 //! Versions can be committed below an open snapshot. One that a transaction has read is safe all
@@ -54,8 +60,8 @@
 use super::access_set::{ReadEntry, WriteEntry, WriteKind};
 use super::context::{Context, Core, Worker};
 use super::multi_version::{self, Above, Local, above, visible_now};
-use super::stamps::{ByHash, raise, seen};
-use super::{Conflict, Isolation, Place, Progress, Protocol, Reads, Step};
+use super::stamps::{ByHash, ByShard, raise, seen};
+use super::{Conflict, Isolation, Place, Progress, Protocol, Ranges, Reads, Step};
 use crate::clock::Clock;
 use crate::error::AbortReason;
 use crate::storage::Words;
@@ -82,7 +88,16 @@ impl Words for MvtoWords {
     type Version = AtomicU64;
 }
 
-/// The buckets whose absence a transaction has left its stamp at.
+/// The stamps of those who have seen that something is not there.
+#[derive(Debug, Default)]
+pub struct Gaps {
+    /// That a key is absent.
+    keys: ByHash<AtomicU64>,
+    /// That a range has no further keys.
+    ranges: ByShard<AtomicU64>,
+}
+
+/// Where among those a transaction has left its own.
 #[derive(Debug, Default)]
 pub struct Absent(Vec<*const AtomicU64>);
 
@@ -148,11 +163,12 @@ impl Protocol for Mvto {
     const PROGRESS: Progress = Progress::LockFree;
     const READS: Reads = Reads::Snapshot;
     const VALIDATES_READ_ONLY: bool = false;
+    const RANGES: Ranges = Ranges::Unchecked;
     const KEEPS_TOMBSTONES: bool = true;
     const COMMITS_IN_THE_PAST: bool = true;
 
     type Words = MvtoWords;
-    type Shared = ByHash<AtomicU64>;
+    type Shared = Gaps;
     type Local = Local<Absent>;
 
     #[inline]
@@ -194,12 +210,23 @@ impl Protocol for Mvto {
         hash: u64,
         _shard: u32,
     ) -> Step<Self, ()> {
-        let stamp = cx.core.shared.at(hash as u32);
+        let stamp = cx.core.shared.keys.at(hash as u32);
         let tied = raise(stamp, cx.worker.snapshot) == cx.worker.snapshot
             && !has_stamped(cx.worker, std::ptr::null(), stamp);
         if tied || !HashIndex::still_absent(&witness, hash, |_| false) {
             let at = Some(Place::Key(table, hash));
             return Err(Conflict { reason: AbortReason::ReadValidation, at });
+        }
+        cx.worker.local.more.0.push(stamp);
+        Ok(())
+    }
+
+    fn read_range(cx: &mut Cx<'_>, shard: u32) -> Step<Self, ()> {
+        let stamp = cx.core.shared.ranges.at(shard);
+        if raise(stamp, cx.worker.snapshot) == cx.worker.snapshot
+            && !has_stamped(cx.worker, std::ptr::null(), stamp)
+        {
+            return Err(Conflict::new(AbortReason::Phantom));
         }
         cx.worker.local.more.0.push(stamp);
         Ok(())
@@ -231,7 +258,7 @@ impl Protocol for Mvto {
         for write in &cx.worker.access.writes {
             // SAFETY: installed by this step; what it stands on stays while the step is pinned.
             let base = unsafe { (*write.version).older() };
-            if !is_above_readers_of(cx, write, base) {
+            if !is_above_readers_of(cx, write, base) || !is_above_ranges(cx, write) {
                 return Err(Conflict::at(AbortReason::WriteTooOld, write.record));
             }
         }
@@ -269,7 +296,7 @@ unsafe fn stamp_of(core: &Core<Mvto>, hash: u32, version: *const Version<MvtoWor
     let found = NonNull::new(version.cast_mut()).map(|found| unsafe { found.as_ref() });
     match found.filter(|found| !found.is_tombstone()) {
         Some(found) => &found.word,
-        None => core.shared.at(hash),
+        None => core.shared.keys.at(hash),
     }
 }
 
@@ -302,7 +329,7 @@ fn read_finally(
         // SAFETY: as above, and the snapshot is published.
         match unsafe { leave_stamp(record, version, stamp, cx.worker.snapshot, own) } {
             Stamped::Final => {
-                if std::ptr::eq(stamp, cx.core.shared.at(record.hash)) {
+                if std::ptr::eq(stamp, cx.core.shared.keys.at(record.hash)) {
                     cx.worker.local.more.0.push(stamp);
                 } else {
                     cx.worker.access.reads.push(ReadEntry { record, version, shard });
@@ -325,6 +352,18 @@ fn is_above_readers_of(
     // SAFETY: this step is pinned, and has been since the base was found.
     let stamp = unsafe { stamp_of(cx.core, write.hash as u32, base) };
     is_above_readers(stamp, cx.worker.snapshot, || has_stamped(cx.worker, base, stamp))
+}
+
+/// Whether no later transaction has read a range that a new record may lie in.
+#[inline]
+fn is_above_ranges(cx: &Cx<'_>, write: &WriteEntry<MvtoWords>) -> bool {
+    // SAFETY: tables live as long as the store.
+    if write.kind != WriteKind::Insert || !unsafe { &*write.table }.is_ordered() {
+        return true;
+    }
+    let stamp = cx.core.shared.ranges.at(write.shard);
+    let own = || has_stamped(cx.worker, std::ptr::null(), stamp);
+    is_above_readers(stamp, cx.worker.snapshot, own)
 }
 
 /// Cicada's pre-check: finds most conflicts before anything is installed that others would meet.

@@ -27,6 +27,9 @@
 //! 4. *Real time.* The snapshot is drawn at the begin and contains whatever has returned by then
 //!    (*strong* snapshot isolation), also for read-only transactions.
 //!
+//! 5. *Ranges.* The record of a version that a snapshot sees is in the indexes for as long as the
+//!    snapshot is open, so a range shows what was there at b. Phantoms are of other snapshots.
+//!
 //! # Departures
 //!
 //! The first *updater* is stopped as well: an update or a remove whose base is not the newest
@@ -38,7 +41,7 @@
 
 use super::context::Context;
 use super::multi_version::{self, Local, visible_now};
-use super::{Conflict, Isolation, Progress, Protocol, Reads, Step};
+use super::{Conflict, Isolation, Progress, Protocol, Ranges, Reads, Step};
 use crate::error::AbortReason;
 use crate::storage::NoWords;
 use crate::storage::hash_index::Witness;
@@ -64,6 +67,7 @@ impl Protocol for Si {
     const PROGRESS: Progress = Progress::LockFree;
     const READS: Reads = Reads::Snapshot;
     const VALIDATES_READ_ONLY: bool = false;
+    const RANGES: Ranges = Ranges::Unchecked;
     const KEEPS_TOMBSTONES: bool = true;
 
     type Words = NoWords;

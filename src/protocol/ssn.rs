@@ -53,6 +53,14 @@
 //! a tombstone aborts if a version of the key has been committed since (`ReadValidation`), which is
 //! simpler than to count its writer and loses little; under a tombstone it is counted.
 //!
+//! # Ranges
+//!
+//! A key without a record is absent from a range in the same way, with one imaginary version for
+//! each shard. A transaction that has read a range raises the readers and counts the removers
+//! before the store looks whether a key was inserted into it, which aborts it (`Phantom`). Whoever
+//! inserts a record into an ordered table counts the readers; the records in the range have stamps
+//! of their own.
+//!
 //! # Read-only transactions
 //!
 //! They certify as well. With snapshots alone one can see a state that no serial order has had
@@ -65,11 +73,11 @@
 //! readers, and no exemption for versions that have not changed for long. The serial order is not
 //! that of real time: a transaction may come before one that had returned when it began.
 
-use super::access_set::{AbsentEntry, ReadEntry};
+use super::access_set::{AbsentEntry, ReadEntry, WriteKind};
 use super::context::{Context, Core, Worker};
 use super::multi_version::{self, Above, Local, above, still_absent, visible_now};
-use super::stamps::{ByHash, lower, raise, seen};
-use super::{Conflict, Isolation, Progress, Protocol, Reads, Step};
+use super::stamps::{ByHash, ByShard, lower, raise, seen};
+use super::{Conflict, Isolation, Progress, Protocol, Ranges, Reads, Step};
 use crate::error::AbortReason;
 use crate::storage::Words;
 use crate::storage::hash_index::Witness;
@@ -108,6 +116,15 @@ pub struct Absence {
     readers: AtomicU64,
     /// The greatest commit timestamp of a transaction that removed a key.
     removers: AtomicU64,
+}
+
+/// The words of all that is not there.
+#[derive(Debug, Default)]
+pub struct Gaps {
+    /// Of the absence of keys.
+    keys: ByHash<Absence>,
+    /// Of the absence of further keys in a range.
+    ranges: ByShard<Absence>,
 }
 
 /// The words of `ssn`.
@@ -182,9 +199,10 @@ impl Protocol for Ssn {
     const PROGRESS: Progress = Progress::LockFree;
     const READS: Reads = Reads::Snapshot;
     const VALIDATES_READ_ONLY: bool = true;
+    const RANGES: Ranges = Ranges::Validated;
 
     type Words = SsnWords;
-    type Shared = ByHash<Absence>;
+    type Shared = Gaps;
     type Local = Local<Certificate>;
 
     #[inline]
@@ -217,7 +235,7 @@ impl Protocol for Ssn {
             }
         }
         if found.is_none_or(Version::is_tombstone) {
-            certificate.comes_after(seen(&cx.core.shared.at(record.hash).removers));
+            certificate.comes_after(seen(&cx.core.shared.keys.at(record.hash).removers));
         }
         cx.worker.access.reads.push(ReadEntry { record, version, shard });
         Ok(version)
@@ -242,7 +260,7 @@ impl Protocol for Ssn {
         hash: u64,
         shard: u32,
     ) -> Step<Self, ()> {
-        let removers = seen(&cx.core.shared.at(hash as u32).removers);
+        let removers = seen(&cx.core.shared.keys.at(hash as u32).removers);
         cx.worker.local.more.comes_after(removers);
         cx.worker.access.absents.push(AbsentEntry { witness, table, hash, shard });
         Ok(())
@@ -272,9 +290,13 @@ impl Protocol for Ssn {
             if let Some(base) = base.filter(|base| !base.is_tombstone()) {
                 certificate.comes_after(seen(&base.word.readers));
             } else {
-                let absence = cx.core.shared.at(write.hash as u32);
+                let absence = cx.core.shared.keys.at(write.hash as u32);
                 certificate.comes_after(seen(&absence.readers));
                 certificate.comes_after(seen(&absence.removers));
+            }
+            // SAFETY: tables live as long as the store.
+            if write.kind == WriteKind::Insert && unsafe { &*write.table }.is_ordered() {
+                certificate.comes_after(seen(&cx.core.shared.ranges.at(write.shard).readers));
             }
         }
         Ok(())
@@ -289,7 +311,12 @@ impl Protocol for Ssn {
             certify(cx, index)?;
         }
         for absent in &cx.worker.access.absents[absents.clone()] {
-            raise(&cx.core.shared.at(absent.hash as u32).readers, cx.worker.commit);
+            raise(&cx.core.shared.keys.at(absent.hash as u32).readers, cx.worker.commit);
+        }
+        for index in 0..cx.worker.access.ranges.len() {
+            let gaps = cx.core.shared.ranges.at(cx.worker.access.ranges[index].shard);
+            raise(&gaps.readers, cx.worker.commit);
+            cx.worker.local.more.comes_after(seen(&gaps.removers));
         }
         still_absent(cx, absents, cx.worker.local.own())
     }
@@ -316,7 +343,11 @@ impl Protocol for Ssn {
                 lower(&base.word.successor, pi);
             }
             if version.is_tombstone() {
-                raise(&cx.core.shared.at(write.hash as u32).removers, commit);
+                raise(&cx.core.shared.keys.at(write.hash as u32).removers, commit);
+                // SAFETY: tables live as long as the store.
+                if unsafe { &*write.table }.is_ordered() {
+                    raise(&cx.core.shared.ranges.at(write.shard).removers, commit);
+                }
             }
         }
         multi_version::decide(cx)
@@ -366,7 +397,7 @@ fn certify(cx: &mut Cx<'_>, index: usize) -> Step<Ssn, ()> {
     let found = NonNull::new(version.cast_mut()).map(|found| unsafe { found.as_ref() });
     let readers = match found.filter(|found| !found.is_tombstone()) {
         Some(found) => &found.word.readers,
-        None => &cx.core.shared.at(record.hash).readers,
+        None => &cx.core.shared.keys.at(record.hash).readers,
     };
     let commit = cx.worker.commit;
     raise(readers, commit);

@@ -6,7 +6,8 @@
 //! the chain's head; a writer installs at the head and then looks at the stamp. That takes a single
 //! order of all four accesses.
 
-use crate::sync::{AtomicU64, Ordering, model_fence};
+use crate::limits::SHARDS_MAX;
+use crate::sync::{AtomicU64, CachePadded, Ordering, model_fence};
 
 /// Buckets that the keys of a store share for what is to be remembered of their absence.
 const BUCKETS: usize = if cfg!(loom) { 1 } else { 4096 };
@@ -62,6 +63,25 @@ impl<T> ByHash<T> {
     #[inline]
     pub(super) fn at(&self, hash: u32) -> &T {
         &self.0[hash as usize % BUCKETS]
+    }
+}
+
+/// Something for each shard, for the ranges that are read there. That all ordered tables share it,
+/// and all ranges of a shard, costs aborts and no more.
+#[derive(Debug)]
+pub struct ByShard<T>(Box<[CachePadded<T>]>);
+
+impl<T: Default> Default for ByShard<T> {
+    fn default() -> Self {
+        ByShard((0..SHARDS_MAX).map(|_| CachePadded::new(T::default())).collect())
+    }
+}
+
+impl<T> ByShard<T> {
+    /// The place of a shard.
+    #[inline]
+    pub(super) fn at(&self, shard: u32) -> &T {
+        &self.0[shard as usize]
     }
 }
 

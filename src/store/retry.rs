@@ -42,6 +42,8 @@ pub struct Attempts {
     pub attempts: u64,
     /// Aborted attempts, by [`AbortReason::index`].
     pub aborts: [u64; AbortReason::COUNT],
+    /// When the last attempt began, if it was not the first.
+    pub retried_at: Option<Instant>,
 }
 
 impl<P: Protocol> Store<P> {
@@ -131,6 +133,7 @@ impl<P: Protocol> Store<P> {
                 return Err(aborted.into());
             }
             retries += 1;
+            attempts.retried_at = Some(Instant::now());
         }
     }
 

@@ -9,14 +9,24 @@
 pub(crate) enum Fault {
     /// Publish a version with a relaxed store: the chain model sees an uninitialised value.
     PublishRelaxed,
-    /// Leave the install out of the single order: the write-skew model loses both conflicts.
+    /// Leave the install out of the single order: the write-skew models lose both conflicts.
     InstallUnordered,
     /// Commit although a reader raised the floor above the timestamp: the decision model sees a
     /// torn snapshot.
     IgnoreFloor,
     /// Skip the validation of reads: write skew, lost updates through reads.
     SkipValidation,
-    /// Copy an index slot without freezing it first: the growth model loses an insert.
+    /// Take a pending version for a committed one: the models of the single-version protocols read
+    /// what was taken back.
+    ReadPending,
+    /// Extend the read time of a version that somebody is overwriting: the model of `tictoc` sees a
+    /// reader and a writer of one version in the wrong order.
+    ExtendLocked,
+    /// Do not say that an absence was read: the model of `tictoc` sees an insert that commits
+    /// before a reader that has not seen it.
+    AbsenceUnraised,
+    /// Copy an index slot without freezing it first: the models of growth and of splits lose an
+    /// insert.
     CopyUnfrozen,
     /// Draw the snapshot before the slot is published: the watermark model frees a visible version.
     DrawBeforePublish,
@@ -33,6 +43,13 @@ pub(crate) enum Fault {
     /// Raise an overwriter's floor to the reader's own timestamp: the certifier's model loses a
     /// predecessor.
     FloorAtCommit,
+    /// Copy an inner node of the ordered index without freezing its links: the model of splits loses
+    /// an insert.
+    LinkUnfrozen,
+    /// Remove a record from a frozen leaf: the model of merges finds it again.
+    RemoveFrozen,
+    /// Take a frozen leaf for an unchanged one: the model of range validation misses a phantom.
+    FrozenIsUnchanged,
 }
 
 #[cfg(not(any(test, loom)))]
