@@ -201,6 +201,7 @@ on_every_protocol_with_ranges! {
                             let count = tx.range(table, ..)?.try_fold(0, |count, entry| {
                                 entry.map(|_| count + 1)
                             })?;
+                            random.maybe_yield();
                             tx.put(table, key, count)?;
                             tx.put(tickets, key, count)
                         }).unwrap();

@@ -8,6 +8,8 @@
 //! * [`retry`]: `transact` and `view`: run, commit, and try again.
 //! * [`stats`]: what it has done and what it holds.
 
+#[cfg(all(test, not(loom)))]
+mod broken;
 mod builder;
 mod operation;
 mod range;
