@@ -310,6 +310,40 @@ fn comes_and_goes_at_random<P: Protocol>(shards: usize) {
     assert!(changes.into_inner() > ROUNDS / 10, "{}: nothing happens", P::NAME);
 }
 
+/// References to values live as long as their transaction, whatever others commit meanwhile, above
+/// or below its snapshot.
+fn references<P: Protocol>(shards: usize) {
+    const KEYS: u64 = 6;
+    const LEN: usize = 9;
+    let store = Store::builder().shards(shards).build_with::<P>().unwrap();
+    let table: Table<u64, Vec<u64>, P> = store.table("vectors").unwrap();
+    on_threads(|random| {
+        let tx = if random.below(3) == 0 { store.begin_view() } else { store.begin() }.unwrap();
+        let mut held: Vec<&Vec<u64>> = Vec::new();
+        let read = steps(&tx, |tx| {
+            for _ in 0..4 {
+                held.extend(tx.get(&table, &random.below(KEYS))?);
+                random.maybe_yield();
+            }
+            Ok(())
+        });
+        let (key, value) = (random.below(KEYS), random.below(1 << 40));
+        let written = read
+            && match random.below(4) {
+                0 => tx.remove(&table, &key).is_ok(),
+                1 => tx.update(&table, &key, |old| vec![old[0] + 1; LEN]).is_ok(),
+                _ => tx.put(&table, key, vec![value; LEN]).is_ok(),
+            };
+        random.maybe_yield();
+        for value in held {
+            assert!(value.len() == LEN && value.iter().all(|number| *number == value[0]));
+        }
+        if written {
+            passed(tx.commit());
+        }
+    });
+}
+
 with_each! {
     write_skew_is_allowed_by_snapshots_alone => write_skew;
     absent_write_skew_is_allowed_by_snapshots_alone => absent_write_skew;
@@ -320,4 +354,5 @@ with_each! {
     the_sum_is_right => bank;
     one_of_each_pair_stays => write_skew_at_random;
     keys_come_and_go => comes_and_goes_at_random;
+    what_is_read_stays_whole => references;
 }
