@@ -91,7 +91,7 @@ impl<W: Words> Garbage<W> {
 /// A decision word in the arena; `None` if there is no memory.
 #[inline]
 pub(crate) fn new_decision(
-    priority: u32,
+    (priority, floor): (u32, u64),
     arena: &mut Arena,
     pool: &ChunkPool,
 ) -> Option<NonNull<Decision>> {
@@ -99,7 +99,7 @@ pub(crate) fn new_decision(
     let (block, _) = arena.allocate(pool, DECISION_SIZE, crate::reclaim::arena::BLOCK_ALIGN)?;
     let decision: NonNull<Decision> = block.cast();
     // SAFETY: the block is ours and large enough.
-    unsafe { decision.write(Decision::new(priority)) };
+    unsafe { decision.write(Decision::new(priority, floor)) };
     Some(decision)
 }
 
@@ -250,6 +250,8 @@ struct Sink<'a, W: Words> {
     pool: &'a ChunkPool,
     limbo: &'a mut Limbo<Garbage<W>>,
     guard: &'a Guard,
+    /// Somebody may stand on a version that no snapshot sees.
+    patient: bool,
     freed: u64,
     bytes_freed: u64,
     retired: u64,
@@ -257,14 +259,15 @@ struct Sink<'a, W: Words> {
 
 impl<'a, W: Words> Sink<'a, W> {
     #[inline]
-    fn new(
+    fn new<P: Protocol<Words = W>>(
         table: &'a TableCore<W>,
         arena: &'a mut Arena,
         pool: &'a ChunkPool,
         limbo: &'a mut Limbo<Garbage<W>>,
         guard: &'a Guard,
     ) -> Self {
-        Sink { table, arena, pool, limbo, guard, freed: 0, bytes_freed: 0, retired: 0 }
+        let patient = P::COMMITS_IN_THE_PAST;
+        Sink { table, arena, pool, limbo, guard, patient, freed: 0, bytes_freed: 0, retired: 0 }
     }
 
     /// Adds what went through to the tallies.
@@ -278,6 +281,9 @@ impl<'a, W: Words> Sink<'a, W> {
 impl<W: Words> Unlinked<W> for Sink<'_, W> {
     #[inline]
     fn free(&mut self, version: NonNull<Version<W>>) {
+        if self.patient {
+            return self.retire(version);
+        }
         // SAFETY: `prune` says that nobody can reach it.
         let bytes = unsafe { self.table.free_version(self.arena, self.pool, version) };
         self.freed += 1;
@@ -343,7 +349,7 @@ impl<'a, P: Protocol> Hands<'a, P> {
         }
         let table = self.table_of(target);
         let (live, limbo) = (&chores.live, &mut chores.limbo);
-        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
+        let mut sink = Sink::new::<P>(table, self.arena, &self.core.pool, limbo, self.guard);
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
         let common = match P::READS {
             Reads::Snapshot => unsafe { prune::prune_below_newest(target, live, &mut sink) },
@@ -378,7 +384,7 @@ impl<'a, P: Protocol> Hands<'a, P> {
         // SAFETY: as in `tend`.
         let target = unsafe { &*record };
         let (live, limbo) = (&chores.live, &mut chores.limbo);
-        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
+        let mut sink = Sink::new::<P>(table, self.arena, &self.core.pool, limbo, self.guard);
         let left = match P::READS {
             // SAFETY: as in `tend`.
             Reads::Snapshot => unsafe { prune::prune(target, live, &mut sink) },
@@ -394,6 +400,11 @@ impl<'a, P: Protocol> Hands<'a, P> {
             // right.
             Left::Versions { newest, .. } if !unsafe { &*newest }.is_tombstone() => {
                 Self::return_ticket(target, newest)
+            }
+            Left::Versions { begin, .. }
+                if P::KEEPS_TOMBSTONES && begin >= chores.live.watermark() =>
+            {
+                Next::Parked(chores.live.watermark())
             }
             Left::Versions { newest, .. } => self.bury(chores, table, record, newest),
             Left::Nothing => self.bury(chores, table, record, std::ptr::null_mut()),
@@ -671,7 +682,7 @@ impl<P: Protocol> Hands<'_, P> {
         chores.live = live;
         let table = self.table_of(target);
         let limbo = &mut chores.limbo;
-        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
+        let mut sink = Sink::new::<P>(table, self.arena, &self.core.pool, limbo, self.guard);
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
         let left = unsafe { prune::prune(target, &chores.live, &mut sink) };
         sink.count(self.tallies);

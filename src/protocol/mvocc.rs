@@ -118,8 +118,9 @@ impl Protocol for Mvocc {
     }
 
     fn prepare(cx: &mut Cx<'_>, writes: Range<usize>) -> Step<Self, ()> {
-        multi_version::prepare(cx, writes, |_, write, base, _| {
-            write.kind != WriteKind::Based || base == write.base
+        multi_version::prepare(cx, writes, 0, |write, base, _| {
+            let admitted = write.kind != WriteKind::Based || base == write.base;
+            admitted.then_some(()).ok_or(AbortReason::WriteConflict)
         })
     }
 

@@ -146,7 +146,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         step::at(Point::BeginPublished);
         // SAFETY: the slot is ours until `end`, and the worker with it.
         let worker = unsafe { &mut *cell.worker.get() };
-        worker.snapshot = P::snapshot(worker, core.snapshot_after(last));
+        worker.snapshot = P::snapshot(core, core.snapshot_after(last));
         if fault::on(Fault::StaleSnapshot) {
             // Not below what the slot was opened from, so that what it reads is there.
             let stale = core.clock.ticks(STALE_NS).unwrap_or(STALE_COMMITS);

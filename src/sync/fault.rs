@@ -42,6 +42,12 @@ pub(crate) enum Fault {
     UnlockRelaxed,
     /// Grant a record's lock whoever owns it: the lock model sees a data race.
     GrantUnchecked,
+    /// Look at the chain before leaving the stamp of a read: the model of timestamp order loses a
+    /// write that comes between.
+    StampLate,
+    /// Raise an overwriter's floor to the reader's own timestamp: the certifier's model loses a
+    /// predecessor.
+    FloorAtCommit,
     /// Copy an inner node of the ordered index without freezing its links: the model of splits loses
     /// an insert.
     LinkUnfrozen,
