@@ -62,9 +62,12 @@ pub mod workload;
 
 pub use clock::ClockSource;
 pub use error::{Abort, AbortReason, Error, TransactionError};
+pub use storage::ordered_key::OrderedKey;
 pub use storage::payload::{Key, Value};
 pub use storage::{NoWords, Words};
-pub use store::{Attempts, RetryPolicy, Stats, Store, StoreBuilder, Table, Transaction};
+pub use store::{
+    Attempts, OrderedTable, Range, RetryPolicy, Stats, Store, StoreBuilder, Table, Transaction,
+};
 
 /// The README's example, compiled and run.
 #[cfg(doctest)]

@@ -70,14 +70,13 @@ use super::record::Record;
 use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step};
 use crate::sync::{AtomicPtr, Ordering, model_fence};
-use node::{
-    Extent, Fence, Inner, KeyOf, Leaf, Link, Node, OwnedNode, Places, SLOTS, Side, Slot, prefetch,
-};
+use node::{Extent, Fence, Inner, KeyOf, Leaf, Link, Node, Places, SLOTS, Side, Slot, prefetch};
 use rebuild::Builder;
 use std::cmp;
 use std::ops::Bound;
 
 pub(crate) use cursor::Cursor;
+pub(crate) use node::OwnedNode;
 
 /// How the keys of an index's records are ordered.
 pub(crate) trait KeyOrder<W: Words> {
@@ -171,6 +170,7 @@ impl<W: Words> Clone for Witness<W> {
 impl<W: Words> Copy for Witness<W> {}
 
 /// What a lookup found.
+#[cfg(test)]
 #[derive(Debug)]
 pub(crate) enum Lookup<W: Words> {
     /// The key's record.
@@ -267,8 +267,9 @@ impl<W: Words> OrderedIndex<W> {
         (unsafe { &*link.cast::<Leaf<W>>() }, link)
     }
 
-    /// Looks for the record of a key. Records that are out of use are passed by.
-    #[inline]
+    /// Looks for the record of a key. Records that are out of use are passed by. (Tables look points
+    /// up in their hash index.)
+    #[cfg(test)]
     pub(crate) fn find(&self, key: &impl Sought<W>, order: &impl KeyOrder<W>) -> Lookup<W> {
         let (leaf, _) = self.leaf_of(key, order);
         let mut extent = leaf.removed();
@@ -379,7 +380,7 @@ impl<W: Words> OrderedIndex<W> {
     }
 
     /// The records from `high` down to `low`, in descending order.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn range_reversed<'a, S: Sought<W>, O: KeyOrder<W>>(
         &'a self,
         low: Bound<S>,
@@ -458,29 +459,40 @@ impl<W: Words> OrderedIndex<W> {
         true
     }
 
-    /// Visits every record, also those that the index owns. The caller has the index to itself.
-    pub(crate) fn drain(&mut self, mut visit: impl FnMut(*mut Record<W>)) {
+    /// Visits every record that the index owns. The caller has the index to itself.
+    pub(crate) fn drain_owned(&mut self, mut visit: impl FnMut(*mut Record<W>)) {
         // SAFETY: `&mut self`.
-        unsafe { Self::walk(self.root(), &mut |node| Self::records(node, &mut visit)) }
+        unsafe {
+            Self::walk(self.root(), &mut |node| {
+                if (*node).level == 0 {
+                    let leaf = &*node.cast::<Leaf<W>>();
+                    if let Some(fence) = leaf.node.low.filter(|_| leaf.extent().owns_fence()) {
+                        visit(fence.record);
+                    }
+                }
+            });
+        }
     }
 
-    fn records(node: Link<W>, visit: &mut impl FnMut(*mut Record<W>)) {
-        // SAFETY: the caller walks over nodes that are alive.
-        if unsafe { &*node }.level > 0 {
-            return;
+    /// Visits every record, also those that the index owns. The caller has the index to itself.
+    #[cfg(test)]
+    fn drain(&mut self, mut visit: impl FnMut(*mut Record<W>)) {
+        // SAFETY: `&mut self`.
+        unsafe {
+            Self::walk(self.root(), &mut |node| {
+                if (*node).level > 0 {
+                    return;
+                }
+                let leaf = &*node.cast::<Leaf<W>>();
+                let extent = leaf.extent();
+                let slots = node::SORTED..node::SORTED + usize::from(extent.filled);
+                let entries = (0..leaf.node.len()).chain(slots);
+                entries.filter(|&entry| !extent.is_removed(entry)).for_each(|entry| {
+                    visit(leaf.record(entry));
+                });
+            });
         }
-        // SAFETY: as above; this is a leaf.
-        let leaf = unsafe { &*node.cast::<Leaf<W>>() };
-        let extent = leaf.extent();
-        let slots = node::SORTED..node::SORTED + usize::from(extent.filled);
-        for entry in (0..leaf.node.len()).chain(slots) {
-            if !extent.is_removed(entry) {
-                visit(leaf.record(entry));
-            }
-        }
-        if let Some(fence) = leaf.node.low.filter(|_| extent.owns_fence()) {
-            visit(fence.record);
-        }
+        self.drain_owned(visit);
     }
 
     /// Visits every node of a tree, parents after their children.

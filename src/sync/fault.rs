@@ -16,6 +16,15 @@ pub(crate) enum Fault {
     IgnoreFloor,
     /// Skip the validation of reads: write skew, lost updates through reads.
     SkipValidation,
+    /// Take a pending version for a committed one: the models of the single-version protocols read
+    /// what was taken back.
+    ReadPending,
+    /// Extend the read time of a version that somebody is overwriting: the model of `tictoc` sees a
+    /// reader and a writer of one version in the wrong order.
+    ExtendLocked,
+    /// Do not say that an absence was read: the model of `tictoc` sees an insert that commits
+    /// before a reader that has not seen it.
+    AbsenceUnraised,
     /// Make one of a transaction's versions visible before the decision: a view across a suspended
     /// transfer counts wrong.
     TornDecision,
