@@ -46,6 +46,19 @@ pub struct Attempts {
     pub retried_at: Option<Instant>,
 }
 
+impl Attempts {
+    /// Counts one attempt that has ended, where someone wants to know.
+    #[inline]
+    fn count(observed: &mut Option<&mut Attempts>, abort: Option<&Abort>) {
+        if let Some(attempts) = observed.as_deref_mut() {
+            attempts.attempts += 1;
+            if let Some(abort) = abort {
+                attempts.aborts[abort.reason().index()] += 1;
+            }
+        }
+    }
+}
+
 impl<P: Protocol> Store<P> {
     /// Runs `body` in a transaction and commits; after a conflict, backs off and runs it again.
     ///
@@ -108,32 +121,26 @@ impl<P: Protocol> Store<P> {
     ) -> Result<R, TransactionError> {
         let mut retries = 0;
         let mut age = None;
-        let mut count = |abort: Option<&Abort>| {
-            if let Some(attempts) = attempts.as_deref_mut() {
-                attempts.attempts += 1;
-                if let Some(abort) = abort {
-                    attempts.aborts[abort.reason().index()] += 1;
-                }
-            }
-        };
         loop {
             let aborted = match self.attempt_once(writes, retries, &mut age, &mut body) {
                 Ok(result) => {
-                    count(None);
+                    Attempts::count(&mut attempts, None);
                     return Ok(result);
                 }
                 Err(Failed::Final(error)) => {
-                    count(error.abort());
+                    Attempts::count(&mut attempts, error.abort());
                     return Err(error);
                 }
                 Err(Failed::Retry(abort)) => abort,
             };
-            count(Some(&aborted));
+            Attempts::count(&mut attempts, Some(&aborted));
             if retries >= self.retry.retries_max {
                 return Err(aborted.into());
             }
             retries += 1;
-            attempts.retried_at = Some(Instant::now());
+            if let Some(attempts) = attempts.as_deref_mut() {
+                attempts.retried_at = Some(Instant::now());
+            }
         }
     }
 
