@@ -32,6 +32,10 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("chronolith packs an address and a tag into 64 bits and needs a 64-bit target");
 
+// The suites in `tests/common` run in here too, against faults that only this crate can switch on.
+#[cfg(test)]
+extern crate self as chronolith;
+
 mod clock;
 mod commit;
 mod error;

@@ -151,6 +151,8 @@ on_every_protocol_with_ranges! {
             let before = model.clone();
             let rolled_back = random.below(5) == 0;
             let outcome = store.transact(|tx| {
+                // A lone transaction may have to be tried again, when a record has gone out of use.
+                model = before.clone();
                 for _ in 0..random.below(12) {
                     let (key, value) = (random.below(200), random.below(1000));
                     match random.below(4) {
@@ -199,6 +201,7 @@ on_every_protocol_with_ranges! {
                             let count = tx.range(table, ..)?.try_fold(0, |count, entry| {
                                 entry.map(|_| count + 1)
                             })?;
+                            random.maybe_yield();
                             tx.put(table, key, count)?;
                             tx.put(tickets, key, count)
                         }).unwrap();

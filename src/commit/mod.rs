@@ -12,6 +12,7 @@ use crate::protocol::access_set::WriteKind;
 use crate::protocol::context::Context;
 use crate::protocol::{Conflict, Place, Protocol, Step};
 use crate::storage::ordered_index::KeyOrder;
+use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step as Point};
 
 /// How many shards a commit had to bring together.
@@ -102,6 +103,12 @@ fn until_decided<P: Protocol>(
 ) -> Step<P, ()> {
     for _ in 0..REDRAWS_MAX {
         P::draw(cx)?;
+        if fault::on(Fault::TornDecision) {
+            // SAFETY: prepared, and only the end of this transaction gives it away.
+            cx.worker.access.writes.iter().take(1).for_each(|write| unsafe {
+                (*write.version).set_begin(cx.worker.commit);
+            });
+        }
         votes(cx)?;
         if !cx.worker.access.ranges.is_empty() {
             validate_ranges(cx)?;

@@ -18,11 +18,16 @@ mod multi_version;
 mod hstore;
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(all(test, loom))]
+mod models_optimistic;
 mod mvocc;
 mod no_wait;
+mod optimistic;
 mod record_lock;
 mod serial;
+mod silo;
 mod single_version;
+mod tictoc;
 mod two_phase_locking;
 mod wait_die;
 mod wound_wait;
@@ -31,6 +36,8 @@ pub use hstore::HStore;
 pub use mvocc::Mvocc;
 pub use no_wait::NoWait;
 pub use serial::Serial;
+pub use silo::Silo;
+pub use tictoc::TicToc;
 pub use wait_die::WaitDie;
 pub use wound_wait::WoundWait;
 
@@ -289,6 +296,8 @@ macro_rules! registry {
 
 registry! {
     Mvocc,
+    Silo,
+    TicToc,
     NoWait,
     WaitDie,
     WoundWait,

@@ -170,6 +170,7 @@ impl<W: Words> Clone for Witness<W> {
 impl<W: Words> Copy for Witness<W> {}
 
 /// What a lookup found.
+#[cfg(test)]
 #[derive(Debug)]
 pub(crate) enum Lookup<W: Words> {
     /// The key's record.
@@ -266,8 +267,9 @@ impl<W: Words> OrderedIndex<W> {
         (unsafe { &*link.cast::<Leaf<W>>() }, link)
     }
 
-    /// Looks for the record of a key. Records that are out of use are passed by.
-    #[inline]
+    /// Looks for the record of a key. Records that are out of use are passed by. (Tables look points
+    /// up in their hash index.)
+    #[cfg(test)]
     pub(crate) fn find(&self, key: &impl Sought<W>, order: &impl KeyOrder<W>) -> Lookup<W> {
         let (leaf, _) = self.leaf_of(key, order);
         let mut extent = leaf.removed();
@@ -378,7 +380,7 @@ impl<W: Words> OrderedIndex<W> {
     }
 
     /// The records from `high` down to `low`, in descending order.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn range_reversed<'a, S: Sought<W>, O: KeyOrder<W>>(
         &'a self,
         low: Bound<S>,
@@ -470,6 +472,27 @@ impl<W: Words> OrderedIndex<W> {
                 }
             });
         }
+    }
+
+    /// Visits every record, also those that the index owns. The caller has the index to itself.
+    #[cfg(test)]
+    fn drain(&mut self, mut visit: impl FnMut(*mut Record<W>)) {
+        // SAFETY: `&mut self`.
+        unsafe {
+            Self::walk(self.root(), &mut |node| {
+                if (*node).level > 0 {
+                    return;
+                }
+                let leaf = &*node.cast::<Leaf<W>>();
+                let extent = leaf.extent();
+                let slots = node::SORTED..node::SORTED + usize::from(extent.filled);
+                let entries = (0..leaf.node.len()).chain(slots);
+                entries.filter(|&entry| !extent.is_removed(entry)).for_each(|entry| {
+                    visit(leaf.record(entry));
+                });
+            });
+        }
+        self.drain_owned(visit);
     }
 
     /// Visits every node of a tree, parents after their children.

@@ -8,6 +8,8 @@
 //! * [`retry`]: `transact` and `view`: run, commit, and try again.
 //! * [`stats`]: what it has done and what it holds.
 
+#[cfg(all(test, not(loom)))]
+mod broken;
 mod builder;
 mod operation;
 mod range;
@@ -67,7 +69,7 @@ type Names<P> = HashMap<Arc<str>, Arc<TableCore<<P as Protocol>::Words>>>;
 /// ```
 #[derive(Debug)]
 pub struct Store<P: Protocol = Mvocc> {
-    core: Core<P>,
+    pub(crate) core: Core<P>,
     /// Tables by name: opening one is rare and takes a lock; using one does not.
     names: Mutex<Names<P>>,
     retry: RetryPolicy,

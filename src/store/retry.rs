@@ -46,19 +46,6 @@ pub struct Attempts {
     pub retried_at: Option<Instant>,
 }
 
-impl Attempts {
-    /// Counts one attempt that has ended, where someone wants to know.
-    #[inline]
-    fn count(observed: &mut Option<&mut Attempts>, abort: Option<&Abort>) {
-        if let Some(attempts) = observed.as_deref_mut() {
-            attempts.attempts += 1;
-            if let Some(abort) = abort {
-                attempts.aborts[abort.reason().index()] += 1;
-            }
-        }
-    }
-}
-
 impl<P: Protocol> Store<P> {
     /// Runs `body` in a transaction and commits; after a conflict, backs off and runs it again.
     ///
@@ -124,16 +111,16 @@ impl<P: Protocol> Store<P> {
         loop {
             let aborted = match self.attempt_once(writes, retries, &mut age, &mut body) {
                 Ok(result) => {
-                    Attempts::count(&mut attempts, None);
+                    note(&mut attempts, None);
                     return Ok(result);
                 }
                 Err(Failed::Final(error)) => {
-                    Attempts::count(&mut attempts, error.abort());
+                    note(&mut attempts, error.abort());
                     return Err(error);
                 }
                 Err(Failed::Retry(abort)) => abort,
             };
-            Attempts::count(&mut attempts, Some(&aborted));
+            note(&mut attempts, Some(&aborted));
             if retries >= self.retry.retries_max {
                 return Err(aborted.into());
             }
@@ -180,6 +167,17 @@ impl<P: Protocol> Store<P> {
             pause(wait);
         }
         outcome
+    }
+}
+
+/// Counts an attempt, for whoever measures.
+#[inline]
+fn note(attempts: &mut Option<&mut Attempts>, abort: Option<&Abort>) {
+    if let Some(attempts) = attempts.as_deref_mut() {
+        attempts.attempts += 1;
+        if let Some(abort) = abort {
+            attempts.aborts[abort.reason().index()] += 1;
+        }
     }
 }
 

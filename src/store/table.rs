@@ -54,7 +54,7 @@ impl<K: Key + ?Sized, V: Value + ?Sized, P: Protocol> Table<K, V, P> {
     }
 
     #[inline]
-    pub(super) fn core(&self) -> &TableCore<P::Words> {
+    pub(crate) fn core(&self) -> &TableCore<P::Words> {
         &self.core
     }
 }

@@ -17,6 +17,7 @@ use crate::storage::payload::{Key, Value};
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step as Point};
 use crossbeam_epoch::Guard;
 use std::borrow::Borrow;
@@ -24,6 +25,11 @@ use std::cell::Cell;
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+
+/// How old a snapshot is that a test asked to be stale: in time, or in commits where timestamps
+/// are no time.
+const STALE_NS: u64 = 200_000;
+const STALE_COMMITS: u64 = 4;
 
 /// A transaction: a consistent snapshot, and the writes that will be committed on top of it.
 ///
@@ -141,6 +147,11 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         // SAFETY: the slot is ours until `end`, and the worker with it.
         let worker = unsafe { &mut *cell.worker.get() };
         worker.snapshot = P::snapshot(worker, core.snapshot_after(last));
+        if fault::on(Fault::StaleSnapshot) {
+            // Not below what the slot was opened from, so that what it reads is there.
+            let stale = core.clock.ticks(STALE_NS).unwrap_or(STALE_COMMITS);
+            worker.snapshot = worker.snapshot.saturating_sub(stale).max(last + 1);
+        }
         cell.slot.publish(worker.snapshot, holds_records);
         step::at(Point::BeginDrawn);
         // Below the snapshot, which a clock that stands still may give again.

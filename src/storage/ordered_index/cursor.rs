@@ -210,6 +210,14 @@ impl<'a, W: Words, S: Sought<W>, O: KeyOrder<W>, const REVERSED: bool>
 
     /// How many of the leaf's first `len` places are left of a key; with `equal` its own is, too.
     fn position_of(&self, leaf: &Leaf<W>, len: usize, key: &impl Sought<W>, equal: bool) -> usize {
+        // Heads compare only keys of the leaf's range. A range that is upside down has bounds beyond.
+        let lies = |fence| compare_to_fence(key, &fence, self.order);
+        if leaf.node.low.is_some_and(|low| lies(low).is_lt()) {
+            return 0;
+        }
+        if leaf.node.high.is_some_and(|high| lies(high).is_ge()) {
+            return len;
+        }
         let head = key.head(leaf.node.skip);
         self.places[..len].partition_point(|&place| {
             let compared = leaf.compare_entry(key, head, usize::from(place), self.order);
