@@ -110,6 +110,7 @@ fn plan(
             .map(|target| Throttle { operations_per_second: target, spin: client.spin }),
         latency: client.latency,
         interval: INTERVAL,
+        audit_interval: client.audit_interval,
         keep_interval_histograms,
     })
 }
@@ -166,7 +167,7 @@ fn report(report: &Report<'_>, outputs: &Outputs) -> Result<(), Failure> {
 }
 
 fn conclude(outcome: &Outcome) -> Result<(), Failure> {
-    if outcome.violations().next().is_some() {
+    if outcome.violations().next().is_some() || outcome.broken_audits() > 0 {
         return Err(Failure::silent(VIOLATED));
     }
     if outcome.interrupted() {

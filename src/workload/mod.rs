@@ -102,6 +102,26 @@ pub trait LoadWatch: Sync {
     fn loaded(&self, records: u64) -> bool;
 }
 
+/// What an audit found about one promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The promise, as a sentence without its full stop.
+    pub what: &'static str,
+    /// Whether it holds. What the protocol's isolation level permits breaks no promise.
+    pub holds: bool,
+    /// The figures that show it.
+    pub evidence: String,
+}
+
+/// When an audit takes place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// While the workers run.
+    During,
+    /// After the last one has ended.
+    After,
+}
+
 /// A named set of properties that comes with the command.
 #[derive(Debug, Clone, Copy)]
 pub struct Preset {
@@ -190,6 +210,24 @@ pub trait Workload: Sized + Sync {
         index: usize,
         workers: usize,
     ) -> Self::Worker<'run, P>;
+
+    /// Holds the store to the promises of this workload. It is called once after each repetition
+    /// and, where [`Workload::audits_during`] says so, again and again while the workers run: an
+    /// audit of that moment looks at one snapshot.
+    fn audit<P: Protocol>(
+        &self,
+        store: &Store<P>,
+        tables: &Self::Tables<P>,
+        moment: Moment,
+    ) -> Result<Vec<Finding>, TransactionError> {
+        let _ = (store, tables, moment);
+        Ok(Vec::new())
+    }
+
+    /// Whether audits also take place while the workers run.
+    fn audits_during(&self) -> bool {
+        false
+    }
 
     /// The keys that worker `index` of `workers` asks for, and the number of keys there are, so
     /// that the skew can be measured; `None` where requests have no single key.
