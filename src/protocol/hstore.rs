@@ -45,7 +45,7 @@ use super::access_set::{AbsentEntry, ReadEntry};
 use super::context::{Context, Core, Worker};
 use super::no_wait::Refuse;
 use super::record_lock::{Lock, Mode, Nodes, Party, Rule};
-use super::{Conflict, Isolation, Place, Progress, Protocol, Reads, Step, single_version};
+use super::{Conflict, Isolation, Place, Progress, Protocol, Ranges, Reads, Step, single_version};
 use crate::error::AbortReason;
 use crate::limits::{LOCK_WAIT_MAX_MS, SHARDS_MAX};
 use crate::shard::members;
@@ -151,6 +151,7 @@ impl Protocol for HStore {
     const PROGRESS: Progress = Progress::Blocking;
     const READS: Reads = Reads::Newest;
     const VALIDATES_READ_ONLY: bool = false;
+    const RANGES: Ranges = Ranges::Unchecked;
 
     type Words = NoWords;
     type Shared = Partitions;
@@ -182,6 +183,11 @@ impl Protocol for HStore {
             cx.worker.access.reads.push(ReadEntry { record, version, shard });
         }
         Ok(version)
+    }
+
+    fn read_range(cx: &mut Cx<'_>, shard: u32) -> Step<Self, ()> {
+        // Nothing of the shard was looked up before.
+        enter(cx, shard).map(|_| ())
     }
 
     #[inline]

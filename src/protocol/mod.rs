@@ -18,11 +18,16 @@ mod multi_version;
 mod hstore;
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(all(test, loom))]
+mod models_optimistic;
 mod mvocc;
 mod no_wait;
+mod optimistic;
 mod record_lock;
 mod serial;
+mod silo;
 mod single_version;
+mod tictoc;
 mod two_phase_locking;
 mod wait_die;
 mod wound_wait;
@@ -31,6 +36,8 @@ pub use hstore::HStore;
 pub use mvocc::Mvocc;
 pub use no_wait::NoWait;
 pub use serial::Serial;
+pub use silo::Silo;
+pub use tictoc::TicToc;
 pub use wait_die::WaitDie;
 pub use wound_wait::WoundWait;
 
@@ -74,6 +81,19 @@ pub enum Reads {
     /// The newest committed one: a record has no other. An overwritten version leaves its chain at
     /// once, and its memory stays until every transaction that was open then has ended.
     Newest,
+}
+
+/// What a protocol does about ranges of ordered tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ranges {
+    /// It has none.
+    Unsupported,
+    /// They show what the transaction's snapshot, or its locks, let them show; there is nothing to
+    /// check at commit.
+    Unchecked,
+    /// At commit no key may have been inserted into a range that was read.
+    Validated,
 }
 
 /// What a thread that stops can do to the others.
@@ -145,6 +165,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// Whether a transaction that only reads has to validate what it read. Its reads are recorded
     /// then, also in a `view`, which may abort.
     const VALIDATES_READ_ONLY: bool;
+    /// What it does about ranges.
+    const RANGES: Ranges = Ranges::Unsupported;
 
     /// The words that it keeps in records and versions.
     type Words: Words;
@@ -193,6 +215,13 @@ pub trait Protocol: Sized + Send + Sync + 'static {
         hash: u64,
         shard: u32,
     ) -> Step<Self, ()>;
+
+    /// Announces that ranges of this shard are about to be read.
+    #[doc(hidden)]
+    #[inline]
+    fn read_range(_cx: &mut Context<'_, Self>, _shard: u32) -> Step<Self, ()> {
+        Ok(())
+    }
 
     /// Announces a write to a record (null: to a key without one) when the transaction asks for it;
     /// `prepare` comes at commit. With [`Reads::Snapshot`] it may run unpinned: the record is alive,
@@ -267,6 +296,8 @@ macro_rules! registry {
 
 registry! {
     Mvocc,
+    Silo,
+    TicToc,
     NoWait,
     WaitDie,
     WoundWait,

@@ -6,10 +6,10 @@
 //! purpose, and which must fail. Memory is leaked: grace periods are not what is modelled here.
 
 use super::multi_version::still_newest;
-use crate::storage::NoWords;
 use crate::storage::decision::{Decision, Refusal};
 use crate::storage::record::{Head, Record};
 use crate::storage::version::{Version, visible_at};
+use crate::storage::{NoWords, Words};
 use crate::sync::fault::{self, Armed, Fault};
 use crate::sync::{AtomicU64, Ordering, model_fence};
 use loom::cell::UnsafeCell;
@@ -17,24 +17,24 @@ use loom::sync::Arc;
 
 /// A version and its value, as they lie in a block.
 #[repr(C)]
-struct Node {
-    version: Version<NoWords>,
-    value: UnsafeCell<u64>,
+pub(super) struct Node<W: Words> {
+    version: Version<W>,
+    pub(super) value: UnsafeCell<u64>,
 }
 
-fn node(value: u64) -> *mut Version<NoWords> {
-    let node = Node { version: Version::new(0, 0, 0), value: UnsafeCell::new(value) };
+pub(super) fn node<W: Words>(value: u64) -> *mut Version<W> {
+    let node: Node<W> = Node { version: Version::new(0, 0, 0), value: UnsafeCell::new(value) };
     Box::into_raw(Box::new(node)).cast()
 }
 
-fn value(version: *mut Version<NoWords>) -> u64 {
+pub(super) fn value<W: Words>(version: *mut Version<W>) -> u64 {
     // SAFETY: every version of a model is a leaked `Node`.
-    unsafe { (*version.cast::<Node>()).value.with(|value| *value) }
+    unsafe { (*version.cast::<Node<W>>()).value.with(|value| *value) }
 }
 
 /// A record with one version, committed at 1.
-fn record_of(first: u64) -> Record<NoWords> {
-    let version = node(first);
+pub(super) fn record_of<W: Words>(first: u64) -> Record<W> {
+    let version = node::<W>(first);
     // SAFETY: leaked just above.
     unsafe { (*version).set_begin(1) };
     Record::new(version, 0, 0, 0)
@@ -63,10 +63,10 @@ impl Ticks {
 }
 
 fn install(record: &Record<NoWords>, value: u64, decision: *const Decision) {
-    let (new, head) = (node(0), record.head());
+    let (new, head) = (node::<NoWords>(0), record.head());
     // SAFETY: leaked in `node`.
     unsafe {
-        (*new.cast::<Node>()).value.with_mut(|place| *place = value);
+        (*new.cast::<Node<NoWords>>()).value.with_mut(|place| *place = value);
         (*new).set_writer(decision);
         (*new).set_older(head.version());
     }

@@ -13,6 +13,7 @@ use crate::storage::Words;
 use crate::storage::hash_index::HashIndex;
 use crate::storage::record::Record;
 use crate::storage::version::{Top, Version, top};
+use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 
 /// The newest version of a record that nobody else is writing (null: none), and its begin.
@@ -115,6 +116,7 @@ pub(crate) fn stamp<P: Protocol>(cx: &mut Context<'_, P>) {
 pub(crate) fn take_back<P: Protocol>(cx: &mut Context<'_, P>) {
     for index in 0..cx.worker.access.writes.len() {
         if cx.worker.access.writes[index].state == WriteState::Installed {
+            step::at(Point::AbortUnlink);
             install::take_back(cx, index);
         }
     }

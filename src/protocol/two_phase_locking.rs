@@ -55,7 +55,7 @@
 use super::access_set::{AbsentEntry, ReadEntry, WriteKind};
 use super::context::{Context, Core, Worker};
 use super::record_lock::{Lock, Mode, Nodes, Rule};
-use super::{Conflict, Isolation, Progress, Protocol, Reads, Step, single_version};
+use super::{Conflict, Isolation, Progress, Protocol, Ranges, Reads, Step, single_version};
 use crate::error::AbortReason;
 use crate::limits::LOCK_WAIT_MAX_MS;
 use crate::storage::Words;
@@ -188,6 +188,7 @@ impl<R: Policy> Protocol for TwoPhaseLocking<R> {
     const PROGRESS: Progress = Progress::Blocking;
     const READS: Reads = Reads::Newest;
     const VALIDATES_READ_ONLY: bool = true;
+    const RANGES: Ranges = Ranges::Validated;
 
     type Words = LockWords;
     type Shared = ();

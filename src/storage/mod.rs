@@ -5,6 +5,7 @@
 //! * [`version`]: a value with the time from which it holds, and the link to the one before.
 //! * [`record`]: a key and the head of its version chain.
 //! * [`hash_index`]: from a key's hash to its record, lock-free, growing while it is used.
+//! * [`ordered_index`]: from keys to records in the order of the keys, lock-free, for ranges.
 //! * [`prune`]: which versions of a chain nobody can see any more, and how they leave it.
 //! * [`table`]: a name, its types, and one index per shard.
 //!
@@ -13,6 +14,8 @@
 
 pub(crate) mod decision;
 pub(crate) mod hash_index;
+pub(crate) mod ordered_index;
+pub(crate) mod ordered_key;
 pub(crate) mod payload;
 pub(crate) mod prune;
 pub(crate) mod record;

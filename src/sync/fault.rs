@@ -9,14 +9,29 @@
 pub(crate) enum Fault {
     /// Publish a version with a relaxed store: the chain model sees an uninitialised value.
     PublishRelaxed,
-    /// Leave the install out of the single order: the write-skew model loses both conflicts.
+    /// Leave the install out of the single order: the write-skew models lose both conflicts.
     InstallUnordered,
     /// Commit although a reader raised the floor above the timestamp: the decision model sees a
     /// torn snapshot.
     IgnoreFloor,
     /// Skip the validation of reads: write skew, lost updates through reads.
     SkipValidation,
-    /// Copy an index slot without freezing it first: the growth model loses an insert.
+    /// Take a pending version for a committed one: the models of the single-version protocols read
+    /// what was taken back.
+    ReadPending,
+    /// Extend the read time of a version that somebody is overwriting: the model of `tictoc` sees a
+    /// reader and a writer of one version in the wrong order.
+    ExtendLocked,
+    /// Do not say that an absence was read: the model of `tictoc` sees an insert that commits
+    /// before a reader that has not seen it.
+    AbsenceUnraised,
+    /// Make one of a transaction's versions visible before the decision: a view across a suspended
+    /// transfer counts wrong.
+    TornDecision,
+    /// Begin with a snapshot that is older than the last commits: reads are stale in real time.
+    StaleSnapshot,
+    /// Copy an index slot without freezing it first: the models of growth and of splits lose an
+    /// insert.
     CopyUnfrozen,
     /// Draw the snapshot before the slot is published: the watermark model frees a visible version.
     DrawBeforePublish,
@@ -27,6 +42,13 @@ pub(crate) enum Fault {
     UnlockRelaxed,
     /// Grant a record's lock whoever owns it: the lock model sees a data race.
     GrantUnchecked,
+    /// Copy an inner node of the ordered index without freezing its links: the model of splits loses
+    /// an insert.
+    LinkUnfrozen,
+    /// Remove a record from a frozen leaf: the model of merges finds it again.
+    RemoveFrozen,
+    /// Take a frozen leaf for an unchanged one: the model of range validation misses a phantom.
+    FrozenIsUnchanged,
 }
 
 #[cfg(not(any(test, loom)))]
@@ -41,17 +63,23 @@ pub(crate) use switch::{Armed, on};
 #[cfg(any(test, loom))]
 mod switch {
     use super::Fault;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     // Process-wide, because the threads of a model or a test all run the same faulty code; the
     // tests that arm a fault run one at a time (`Armed` holds a lock).
     static ARMED: AtomicU64 = AtomicU64::new(0);
+    static HIT: AtomicBool = AtomicBool::new(false);
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
     /// Whether `fault` is armed.
     pub(crate) fn on(fault: Fault) -> bool {
         // Relaxed: armed before the threads start, disarmed after they were joined.
-        ARMED.load(Ordering::Relaxed) & (1 << fault as u32) != 0
+        let armed = ARMED.load(Ordering::Relaxed) & (1 << fault as u32) != 0;
+        if armed {
+            // Relaxed: looked at after the threads were joined.
+            HIT.store(true, Ordering::Relaxed);
+        }
+        armed
     }
 
     /// Arms a fault (or none) until dropped; holds out every other test that would arm one.
@@ -66,7 +94,16 @@ mod switch {
             let lock = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             // Relaxed: see `on`.
             ARMED.store(fault.map_or(0, |f| 1 << f as u32), Ordering::Relaxed);
+            // Relaxed: see `on`.
+            HIT.store(false, Ordering::Relaxed);
             Armed(lock)
+        }
+
+        /// Whether the faulty code has run since.
+        #[cfg(not(loom))]
+        pub(crate) fn was_hit(&self) -> bool {
+            // Relaxed: see `on`.
+            HIT.load(Ordering::Relaxed)
         }
     }
 

@@ -38,6 +38,14 @@ pub(crate) enum Step {
     GrowCopy,
     /// Everything is copied; the new array is about to become the current one.
     GrowSwitch,
+    /// A leaf of an ordered index is frozen, and nothing is built in its place.
+    OrderedFrozen,
+    /// It is decided what becomes of an inner node, and nothing of it is frozen.
+    OrderedIntent,
+    /// A node's replacement is built and about to be put in place.
+    OrderedSwing,
+    /// A record is out of an ordered index, and its leaf may be merged with a neighbour.
+    OrderedRemoved,
 }
 
 #[cfg(not(test))]
@@ -76,7 +84,11 @@ mod hook {
     }
 
     impl Step {
-        /// Every step, for tests that visit them all.
+        /// The steps of an ordered index.
+        pub(crate) const ORDERED: [Step; 4] =
+            [Step::OrderedFrozen, Step::OrderedIntent, Step::OrderedSwing, Step::OrderedRemoved];
+
+        /// Every step of a transaction, for tests that visit them all.
         pub(crate) const ALL: [Step; 15] = [
             Step::BeginPublished,
             Step::BeginDrawn,

@@ -10,6 +10,7 @@ pub(crate) mod properties;
 mod seed;
 pub mod ycsb;
 
+pub use generator::Fingerprint;
 pub use properties::{Properties, PropertyError, PropertyRow, Rule};
 pub use seed::{Purpose, Random, Seed};
 
@@ -46,7 +47,7 @@ impl End {
 
 /// One worker's side of a workload: it draws requests and runs them.
 ///
-/// The driver calls the three methods in turn. Only `execute` is timed.
+/// The driver calls the first three methods in turn. Only `execute` is timed.
 pub trait Worker {
     /// Draws the next request, whole: every key, every value.
     fn prepare(&mut self);
@@ -57,6 +58,10 @@ pub trait Worker {
 
     /// Takes note of the end of the prepared request.
     fn settle(&mut self, end: End);
+
+    /// Adds all of the prepared request to a fingerprint: what it does to which keys, and the bytes
+    /// that it writes.
+    fn describe(&self, fingerprint: &mut Fingerprint);
 
     /// The kind of the prepared request, as an index into [`Workload::kinds`].
     fn kind(&self) -> usize;
@@ -70,6 +75,8 @@ pub trait Worker {
 pub enum TallyRole {
     /// Operations done by committed transactions; their sum is the operation throughput.
     Operation,
+    /// Operations begun by attempts that failed.
+    Wasted,
     /// A fact worth printing when it is not 0.
     Fact,
     /// Proof that the store broke its promise; anything above 0 fails the run.
@@ -180,8 +187,9 @@ pub trait Workload: Sized + Sync {
     /// What the workers count.
     fn tallies(&self) -> &'static [TallyRow];
 
-    /// Operations of one transaction, for workloads whose rates and limits count operations.
-    fn operations_per_transaction(&self) -> u64;
+    /// Operations of one transaction, on average: rates and limits in property files count
+    /// operations.
+    fn operations_per_transaction(&self) -> f64;
 
     /// What a reader of the figures must know: pairs of a word and a sentence.
     fn basis(&self) -> Vec<(&'static str, String)>;

@@ -145,6 +145,12 @@ impl Properties {
         self.settings.get(name).map(|setting| setting.value.as_str())
     }
 
+    /// Where the value of a property came from: a file, a preset, `-p`.
+    #[must_use]
+    pub fn origin(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).map(|setting| setting.origin.as_str())
+    }
+
     /// All names and values that are set, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.settings.iter().map(|(name, setting)| (name.as_str(), setting.value.as_str()))

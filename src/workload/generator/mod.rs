@@ -14,8 +14,8 @@ mod zipfian;
 
 pub use super::seed::Random;
 pub use acknowledged::AcknowledgedCounter;
-pub use fnv::{fnv_fingerprint, fnv_hash_64};
-pub use keys::{Distribution, KeySpace, Keys, Shape};
+pub use fnv::{Fingerprint, fnv_fingerprint, fnv_hash_64};
+pub use keys::{Distribution, HotSet, KeySpace, Keys, Shape};
 pub use lengths::{LengthHistogram, Lengths};
 pub use permutation::Permutation;
 pub use zipf::Zipf;

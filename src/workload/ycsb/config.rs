@@ -2,7 +2,7 @@
 
 use super::record::Layout;
 use crate::workload::generator::{
-    Distribution, KeySpace, LengthHistogram, Lengths, Shape, Zipfian,
+    Distribution, HotSet, KeySpace, LengthHistogram, Lengths, Shape, Zipfian,
 };
 use crate::workload::{Properties, PropertyError};
 use std::path::Path;
@@ -113,6 +113,33 @@ pub(super) struct KeyFormat {
     pub(super) integer: bool,
 }
 
+/// How many operations a transaction has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Sizes {
+    /// Operations of a usual transaction.
+    pub(super) usual: u64,
+    /// The share of long transactions.
+    pub(super) long_share: f64,
+    /// Operations of a long one.
+    pub(super) long: u64,
+}
+
+impl Sizes {
+    fn read(properties: &Properties) -> Result<Self, PropertyError> {
+        Ok(Sizes {
+            usual: properties.whole("opspertransaction", 1, 1, OPERATIONS_MAX)?,
+            long_share: properties.real("longtransactionproportion", 0.0, 0.0, 1.0)?,
+            long: properties.whole("opsperlongtransaction", 100, 1, OPERATIONS_MAX)?,
+        })
+    }
+
+    /// Operations of a transaction, on average.
+    pub(super) fn mean(self) -> f64 {
+        let Sizes { usual, long_share, long } = self;
+        usual as f64 * (1.0 - long_share) + long as f64 * long_share
+    }
+}
+
 /// Everything that the property files say about the workload.
 #[derive(Debug)]
 pub(super) struct Config {
@@ -127,7 +154,7 @@ pub(super) struct Config {
     pub(super) mix: Mix,
     pub(super) shape: Shape,
     pub(super) keys: KeyFormat,
-    pub(super) operations: u64,
+    pub(super) sizes: Sizes,
     pub(super) read_only_view: bool,
     /// Inserts that operationcount announces.
     pub(super) inserts_expected: u64,
@@ -175,7 +202,7 @@ impl Config {
             integrity,
             shape: Shape::new(read_distribution(properties, expected)?, space),
             keys,
-            operations: properties.whole("opspertransaction", 1, 1, OPERATIONS_MAX)?,
+            sizes: Sizes::read(properties)?,
             read_only_view: properties.flag("readonlyview", true)?,
             inserts_expected: (operation_count as f64 * mix.share(Verb::Insert)) as u64,
             keys_all_present: whole && mix.share(Verb::Delete) == 0.0,
@@ -261,6 +288,11 @@ fn read_distribution(
     // The parameters of all are checked, whichever is chosen: none may be nonsense unnoticed.
     let theta = properties.real("zipf.theta", 0.99, 0.0, 1_000.0)?;
     let data_fraction = properties.real("hotspotdatafraction", 0.2, 0.0, 1.0)?;
+    let size = match properties.whole("hotspotrecords", 0, 0, i64::MAX as u64)? {
+        0 => HotSet::Fraction(data_fraction),
+        records => HotSet::Records(records),
+    };
+    let draws_per_move = properties.whole("hotspotmoves", 0, 0, i64::MAX as u64)?;
     let operation_fraction = properties.real("hotspotopnfraction", 0.8, 0.0, 1.0)?;
     // Below 1 % of the requests in the data set nearly every draw would have to be repeated.
     let percentile = properties.real("exponential.percentile", 95.0, 1.0, 99.999_999)?;
@@ -269,7 +301,7 @@ fn read_distribution(
         "uniform" => Distribution::Uniform,
         "zipfian" => Distribution::Zipfian { expected_inserts },
         "zipf" => Distribution::Zipf { theta },
-        "hotspot" => Distribution::Hotspot { data_fraction, operation_fraction },
+        "hotspot" => Distribution::Hotspot { size, operation_fraction, draws_per_move },
         "sequential" => Distribution::Sequential,
         "exponential" => Distribution::Exponential { percentile, fraction },
         _ => Distribution::Latest,

@@ -50,6 +50,16 @@ pub(super) const ROWS: &[PropertyRow] = &[
     honoured("zipf.theta", "0.99", "the skew of requestdistribution=zipf, 0 or above (ours)"),
     honoured("hotspotdatafraction", "0.2", "the hot set's share of the records"),
     honoured("hotspotopnfraction", "0.8", "the hot set's share of the operations"),
+    honoured(
+        "hotspotrecords",
+        "0",
+        "records in the hot set; 0: as hotspotdatafraction says (ours)",
+    ),
+    honoured(
+        "hotspotmoves",
+        "0",
+        "keys that a worker draws before the hot set moves on by its own size; 0: it stays (ours)",
+    ),
     honoured("exponential.percentile", "95", "this percentage of the requests ..."),
     honoured("exponential.frac", "0.8571428571", "... goes to this fraction of the records"),
     honoured("insertorder", "hashed", "hashed or ordered key numbers"),
@@ -57,6 +67,8 @@ pub(super) const ROWS: &[PropertyRow] = &[
     honoured("keyprefix", "user", "what stands before the key number (from go-ycsb)"),
     honoured("keytype", "string", "string: YCSB's key text; integer: the number in 8 bytes (ours)"),
     honoured("opspertransaction", "1", "operations in one transaction (ours)"),
+    honoured("longtransactionproportion", "0", "share of long transactions (ours)"),
+    honoured("opsperlongtransaction", "100", "operations in a long transaction (ours)"),
     honoured("readonlyview", "true", "a transaction of reads only runs as `Store::view` (ours)"),
     row(
         "core_workload_insertion_retry_limit",
