@@ -119,7 +119,8 @@ impl Protocol for Mvocc {
 
     fn prepare(cx: &mut Cx<'_>, writes: Range<usize>) -> Step<Self, ()> {
         multi_version::prepare(cx, writes, |_, write, base, _| {
-            write.kind != WriteKind::Based || base == write.base
+            let ignored = fault::on(fault::Fault::IgnoreBase);
+            write.kind != WriteKind::Based || base == write.base || ignored
         })
     }
 

@@ -16,6 +16,9 @@ pub(crate) enum Fault {
     IgnoreFloor,
     /// Skip the validation of reads: write skew, lost updates through reads.
     SkipValidation,
+    /// Install on whatever version is the newest, not on the one that the write is based on: lost
+    /// updates.
+    IgnoreBase,
     /// Take a pending version for a committed one: the models of the single-version protocols read
     /// what was taken back.
     ReadPending,
@@ -57,6 +60,8 @@ pub(crate) const fn on(_fault: Fault) -> bool {
     false
 }
 
+#[cfg(all(test, not(loom)))]
+pub(crate) use switch::ArmedHere;
 #[cfg(any(test, loom))]
 pub(crate) use switch::{Armed, on};
 

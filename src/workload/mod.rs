@@ -5,9 +5,15 @@
 //! is one module with one row in the registry below; the driver, the loader, the report and the
 //! flags are the same for all of them.
 
+pub mod bank;
+mod common;
 pub mod generator;
 pub(crate) mod properties;
 mod seed;
+pub mod sibench;
+pub mod smallbank;
+pub mod tatp;
+pub mod voter;
 pub mod ycsb;
 
 pub use generator::Fingerprint;
@@ -259,9 +265,15 @@ macro_rules! workloads {
             [$(<$workload as Workload>::PRESETS,)*].into_iter().flatten()
         }
 
-        /// Every property that some workload knows by name.
-        pub fn property_rows() -> impl Iterator<Item = &'static PropertyRow> {
-            [$(<$workload as Workload>::PROPERTIES,)*].into_iter().flatten()
+        /// Every property that some workload knows by name, with the name of that workload.
+        pub fn property_rows() -> impl Iterator<Item = (&'static str, &'static PropertyRow)> {
+            let classes = [$(<$workload as Workload>::CLASSES,)*].map(|classes| {
+                *classes.last().expect("a workload has a name")
+            });
+            let rows = [$(<$workload as Workload>::PROPERTIES,)*];
+            classes.into_iter().zip(rows).flat_map(|(class, rows)| {
+                rows.iter().map(move |row| (class, row))
+            })
         }
 
         /// Configures the workload that the properties name and hands it to `visitor`. `others` are
@@ -288,4 +300,9 @@ const DEFAULT_CLASS: &str = "site.ycsb.workloads.CoreWorkload";
 
 workloads! {
     ycsb::Ycsb,
+    bank::Bank,
+    smallbank::SmallBank,
+    tatp::Tatp,
+    voter::Voter,
+    sibench::SiBench,
 }
