@@ -70,9 +70,9 @@ on_every_protocol_with_ranges! {
             assert_eq!(keys(Bound::Included(&11), Bound::Included(&19))?, expected(12, 19));
             assert_eq!(keys(Bound::Included(&990), Bound::Unbounded)?, expected(990, 1000));
             assert_eq!(keys(Bound::Unbounded, Bound::Excluded(&1))?, expected(0, 1));
-            assert_eq!(keys(Bound::Included(&20), Bound::Excluded(&20))?, []);
-            assert_eq!(keys(Bound::Included(&30), Bound::Included(&20))?, []);
-            assert_eq!(keys(Bound::Excluded(&20), Bound::Excluded(&21))?, []);
+            assert!(keys(Bound::Included(&20), Bound::Excluded(&20))?.is_empty());
+            assert!(keys(Bound::Included(&30), Bound::Included(&20))?.is_empty());
+            assert!(keys(Bound::Excluded(&20), Bound::Excluded(&21))?.is_empty());
             assert_eq!(all(tx.range(&table, 100..)?.take(3))?, [(100, 1000), (102, 1020), (104, 1040)]);
             assert_eq!(tx.first(&table)?, Some((&0, &0)));
             assert_eq!(tx.last(&table)?, Some((&998, &9980)));
@@ -127,7 +127,7 @@ on_every_protocol_with_ranges! {
         assert_eq!(with(b"a"), expected(1, 6));
         assert_eq!(with(b"abcdefghij"), expected(4, 6));
         assert_eq!(with(b"\xff"), expected(7, 8));
-        assert_eq!(with(b"zz"), []);
+        assert!(with(b"zz").is_empty());
     }
 
     fn what_a_table_cannot_do_is_an_error<P>(store) {

@@ -1,6 +1,7 @@
 //! Runs workloads and measures them: the one worker loop, the one loader, for every workload and
 //! every protocol.
 
+mod audit;
 mod client;
 mod collector;
 mod comparison;
@@ -20,6 +21,7 @@ mod skew;
 mod stats;
 mod stopwatch;
 
+pub use audit::{AuditCounts, Audits};
 pub use client::{CLIENT_ROWS, ClientProperties};
 pub use collector::{Step, compress};
 pub use comparison::{Block, Cell, Comparison, ComparisonPlan, Flaw, NextCell, Round, compare};

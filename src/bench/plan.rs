@@ -154,6 +154,8 @@ pub struct Plan {
     pub latency: LatencyBasis,
     /// The length of one step of the timeline.
     pub interval: Duration,
+    /// The pause between two audits while the workers run, for workloads that have such audits.
+    pub audit_interval: Option<Duration>,
     /// Whether the histogram of every step and kind is kept.
     pub keep_interval_histograms: bool,
 }

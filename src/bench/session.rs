@@ -1,6 +1,7 @@
 //! A whole run: load, warm-up, measurement, as often as asked, on one protocol.
 
-use super::collector::{Collected, Step};
+use super::audit::{Auditor, Audits};
+use super::collector::{Collected, Collector, Step};
 use super::crew::Crew;
 use super::driver::{Course, Gate, Lines, Shared, run_worker};
 use super::harness::{self, HarnessCost};
@@ -11,7 +12,7 @@ use super::stopwatch::{ClockCost, Stopwatch};
 use super::{Observer, Plan, RunError, Tick, memory, requests};
 use crate::protocol::{self, Protocol};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
-use crate::workload::{End, LoadWatch, TallyRole, TallyRow, Workload};
+use crate::workload::{End, LoadWatch, Moment, TallyRole, TallyRow, Workload};
 use crate::{Store, TransactionError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -87,6 +88,8 @@ pub struct Repetition {
     pub steps: Vec<Step>,
     /// What the workload counted, in the order of its rows.
     pub tallies: Vec<u64>,
+    /// What the audits found.
+    pub audits: Audits,
     /// Scheduled starts that came too late to be made.
     pub missed: u64,
     /// What the store says of itself at the end; its counters cover load and warm-up too.
@@ -182,6 +185,12 @@ impl Outcome {
             sums.iter_mut().zip(&repetition.tallies).for_each(|(sum, count)| *sum += count);
         }
         self.environment.violations(&sums).collect()
+    }
+
+    /// How many audits found a broken promise, over all repetitions.
+    #[must_use]
+    pub fn broken_audits(&self) -> u64 {
+        self.repetitions.iter().map(|repetition| repetition.audits.broken_count()).sum()
     }
 
     /// Whether someone stopped the run before its end.
@@ -342,13 +351,18 @@ impl<W: Workload> Session<'_, W> {
         };
         self.observer.running(plan);
         let launched = (SystemTime::now(), Instant::now());
-        let collected = crew.run(&run, &mut |collector| {
+        let auditor =
+            Auditor { workload, store: &store, tables: &tables, interval: plan.audit_interval };
+        let mut audits = Audits::default();
+        let mut tick = |collector: &Collector| {
             self.observer.ticked(&Tick {
                 elapsed: launched.1.elapsed(),
                 committed: collector.committed(),
                 step: collector.last_step(),
             });
-        })?;
+        };
+        let collected = auditor.beside(&mut audits, || crew.run(&run, &mut tick));
+        let collected = collected.map_err(RunError::Store)??;
         // Relaxed: the workers have been joined; only whether someone asked is of interest.
         let interrupted = stop.load(Ordering::Relaxed);
         let Collected { stats, steps, tallies, missed, measured, error, starved } = collected;
@@ -358,6 +372,9 @@ impl<W: Workload> Session<'_, W> {
         let Some((from_ns, to_ns)) = measured else {
             return Ok(None);
         };
+        // The audit's own reading is no part of what the store did.
+        let stats_of_store = store.stats();
+        auditor.audit(&mut audits, Moment::After).map_err(RunError::Store)?;
         Ok(Some(Repetition {
             requests,
             load,
@@ -366,8 +383,9 @@ impl<W: Workload> Session<'_, W> {
             stats,
             steps,
             tallies,
+            audits,
             missed,
-            store: store.stats(),
+            store: stats_of_store,
             interrupted,
             starved,
         }))

@@ -96,7 +96,7 @@ fn replay_line(arguments: &RunArguments, plan: &Plan, shards: usize) -> String {
 }
 
 fn conclude(outcome: &Outcome) -> Result<(), Failure> {
-    if !outcome.violations().is_empty() {
+    if !outcome.violations().is_empty() || outcome.broken_audits() > 0 {
         return Err(Failure::silent(VIOLATED));
     }
     if outcome.interrupted() {
@@ -144,7 +144,7 @@ mod tests {
             self.0.tallies()
         }
 
-        fn operations_per_transaction(&self) -> u64 {
+        fn operations_per_transaction(&self) -> f64 {
             self.0.operations_per_transaction()
         }
 

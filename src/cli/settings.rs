@@ -108,6 +108,7 @@ impl MeasureArguments {
             throttle: client.target.map(throttle),
             latency: client.latency,
             interval: INTERVAL,
+            audit_interval: client.audit_interval,
             keep_interval_histograms: false,
         };
         plan.check()?;

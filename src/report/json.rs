@@ -6,9 +6,10 @@
 use super::{Report, RunFacts, describe_loop, describe_threads, warnings};
 use crate::AbortReason;
 use crate::bench::{
-    Counts, Environment, KindStats, Latencies, Plan, ProtocolFacts, Repetition, Step, compress,
+    AuditCounts, Audits, Counts, Environment, KindStats, Latencies, Plan, ProtocolFacts,
+    Repetition, Step, compress,
 };
-use crate::workload::End;
+use crate::workload::{End, Finding, Moment};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -163,10 +164,40 @@ fn repetition_value(report: &Report<'_>, repetition: &Repetition) -> Value {
         "total": kind_value(report, repetition, &repetition.stats.total()),
         "kinds": kinds,
         "tallies": tallies,
+        "audits": audits_value(&repetition.audits),
         // Pairs of a number of retries and of the committed transactions that needed so many.
         "retries": retried,
         "timeline": timeline(report, repetition),
         "store": store_value(&repetition.store),
+    })
+}
+
+fn audits_value(audits: &Audits) -> Value {
+    let counts = |counts: &AuditCounts| {
+        json!({
+            "held": counts.held,
+            "broken": counts.broken,
+            "gave_up": counts.gave_up,
+            "elapsed_s": counts.elapsed.as_secs_f64(),
+        })
+    };
+    let finding = |finding: &Finding| json!({ "what": finding.what, "holds": finding.holds, "evidence": finding.evidence });
+    let findings: Vec<Value> = audits.findings.iter().map(finding).collect();
+    let broken = audits.broken.iter().map(|(moment, found)| {
+        let mut value = finding(found);
+        value["moment"] = match moment {
+            Moment::During => "during".into(),
+            Moment::After => "after".into(),
+        };
+        value
+    });
+    json!({
+        "during": counts(&audits.during),
+        "after": counts(&audits.after),
+        // Of the last audit.
+        "findings": findings,
+        // The first ones that did not hold.
+        "broken": broken.collect::<Vec<_>>(),
     })
 }
 
