@@ -52,6 +52,19 @@ impl Audits {
         self.during.broken + self.after.broken
     }
 
+    /// Adds the audits of another run of the same requests, whose findings are not the last ones.
+    pub(super) fn include(&mut self, other: Audits) {
+        for (own, other) in [(&mut self.during, other.during), (&mut self.after, other.after)] {
+            own.held += other.held;
+            own.broken += other.broken;
+            own.gave_up += other.gave_up;
+            own.elapsed += other.elapsed;
+            own.span += other.span;
+        }
+        self.broken.splice(..0, other.broken);
+        self.broken.truncate(BROKEN_KEPT_MAX);
+    }
+
     /// Takes note of one audit. Only an error that no retry can help is passed on.
     fn note(
         &mut self,

@@ -1,10 +1,11 @@
 //! A whole run: load, warm-up, measurement, as often as asked, on one protocol.
 
 use super::audit::{Auditor, Audits};
-use super::collector::{Collected, Collector, Step};
+use super::collector::{Collected, Step};
 use super::crew::Crew;
 use super::driver::{Course, Gate, Lines, Shared, run_worker};
 use super::harness::{self, HarnessCost};
+use super::long_reader::{Company, LongReaderFacts};
 use super::machine::Machine;
 use super::skew::{self, Skew};
 use super::stats::{Latencies, Stats};
@@ -15,6 +16,9 @@ use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::workload::{End, LoadWatch, Moment, TallyRole, TallyRow, Workload};
 use crate::{Store, TransactionError};
 use std::time::{Duration, Instant, SystemTime};
+
+/// The processors that workers are bound to, if they are.
+type Cores<'a> = Option<&'a [core_affinity::CoreId]>;
 
 /// How long `run` measures the harness before it measures the store.
 const HARNESS_BRIEFLY: Duration = Duration::from_millis(200);
@@ -90,6 +94,8 @@ pub struct Repetition {
     pub tallies: Vec<u64>,
     /// What the audits found.
     pub audits: Audits,
+    /// What the long readers cost, if there were any.
+    pub long_reader: Option<LongReaderFacts>,
     /// Scheduled starts that came too late to be made.
     pub missed: u64,
     /// What the store says of itself at the end; its counters cover load and warm-up too.
@@ -268,7 +274,7 @@ impl<W: Workload> Session<'_, W> {
         let mut repetitions = Vec::new();
         for number in 1..=plan.repetitions {
             self.observer.repetition(number, plan.repetitions);
-            let Some(repetition) = self.repetition::<P>(cores.as_deref())? else {
+            let Some(repetition) = self.compared::<P>(cores.as_deref())? else {
                 break;
             };
             let interrupted = repetition.interrupted || repetition.starved;
@@ -324,10 +330,40 @@ impl<W: Workload> Session<'_, W> {
         Ok(builder.build_with()?)
     }
 
+    /// One repetition; where there are long readers, after one without them.
+    fn compared<P: Protocol>(&self, cores: Cores<'_>) -> Result<Option<Repetition>, RunError> {
+        let Some(reader) = self.plan.long_reader else {
+            return self.repetition::<P>(cores);
+        };
+        let Some(without) = self.repetition_in::<P>(cores, Company::Watch)? else {
+            return Ok(None);
+        };
+        if without.interrupted || without.starved {
+            return Ok(Some(without));
+        }
+        let usual = without.long_reader.as_ref().map(|facts| facts.with).unwrap_or_default();
+        let with = self.repetition_in::<P>(cores, Company::Readers(reader, &usual))?;
+        Ok(with.map(|mut with| {
+            if let Some(facts) = &mut with.long_reader {
+                facts.throughput_without = without.throughput();
+            }
+            with.audits.include(without.audits);
+            with
+        }))
+    }
+
     /// One repetition; `None` if it was stopped before it measured anything.
     pub(super) fn repetition<P: Protocol>(
         &self,
-        cores: Option<&[core_affinity::CoreId]>,
+        cores: Cores<'_>,
+    ) -> Result<Option<Repetition>, RunError> {
+        self.repetition_in::<P>(cores, Company::None)
+    }
+
+    fn repetition_in<P: Protocol>(
+        &self,
+        cores: Cores<'_>,
+        company: Company<'_>,
     ) -> Result<Option<Repetition>, RunError> {
         let Session { workload, plan, stop, .. } = *self;
         let store = self.store::<P>()?;
@@ -336,36 +372,17 @@ impl<W: Workload> Session<'_, W> {
         let Some(load) = self.load(&store, &tables)? else {
             return Ok(None);
         };
-        let shared = self.shared();
-        let run = |index, lines: Lines| {
-            let threads = plan.threads;
-            let worker = workload.worker(&store, &tables, plan.seed, index, threads);
-            run_worker(&shared, index, worker, lines);
-        };
-        let crew = Crew {
-            shared: &shared,
-            tallies: workload.tallies().len(),
-            keep_histograms: plan.keep_interval_histograms,
-            pinned: cores,
-            stop,
-        };
         self.observer.running(plan);
-        let launched = (SystemTime::now(), Instant::now());
+        let started = SystemTime::now() + plan.warmup;
         let auditor =
             Auditor { workload, store: &store, tables: &tables, interval: plan.audit_interval };
         let mut audits = Audits::default();
-        let mut tick = |collector: &Collector| {
-            self.observer.ticked(&Tick {
-                elapsed: launched.1.elapsed(),
-                committed: collector.committed(),
-                step: collector.last_step(),
-            });
-        };
-        let collected = auditor.beside(&mut audits, || crew.run(&run, &mut tick));
-        let collected = collected.map_err(RunError::Store)??;
+        let (collected, long_reader) = auditor
+            .beside(&mut audits, || company.beside(&store, || self.work(&store, &tables, cores)))
+            .map_err(RunError::Store)?;
         // Relaxed: the workers have been joined; only whether someone asked is of interest.
         let interrupted = stop.load(Ordering::Relaxed);
-        let Collected { stats, steps, tallies, missed, measured, error, starved } = collected;
+        let Collected { stats, steps, tallies, missed, measured, error, starved } = collected?;
         if let Some(error) = error {
             return Err(RunError::Store(TransactionError::Error(error)));
         }
@@ -378,17 +395,48 @@ impl<W: Workload> Session<'_, W> {
         Ok(Some(Repetition {
             requests,
             load,
-            started: launched.0 + plan.warmup,
+            started,
             elapsed: Duration::from_nanos(to_ns - from_ns),
             stats,
             steps,
             tallies,
             audits,
+            long_reader,
             missed,
             store: stats_of_store,
             interrupted,
             starved,
         }))
+    }
+
+    /// Runs the workers to their end.
+    fn work<P: Protocol>(
+        &self,
+        store: &Store<P>,
+        tables: &W::Tables<P>,
+        cores: Cores<'_>,
+    ) -> Result<Collected, RunError> {
+        let Session { workload, plan, stop, .. } = *self;
+        let shared = self.shared();
+        let run = |index, lines: Lines| {
+            let worker = workload.worker(store, tables, plan.seed, index, plan.threads);
+            run_worker(&shared, index, worker, lines);
+        };
+        let crew = Crew {
+            shared: &shared,
+            tallies: workload.tallies().len(),
+            keep_histograms: plan.keep_interval_histograms,
+            pinned: cores,
+            stop,
+        };
+        let launched = Instant::now();
+        crew.run(&run, &mut |collector| {
+            self.observer.ticked(&Tick {
+                elapsed: launched.elapsed(),
+                committed: collector.committed(),
+                step: collector.last_step(),
+            });
+        })
     }
 
     fn shared(&self) -> Shared {

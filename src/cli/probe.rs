@@ -44,6 +44,7 @@ impl WorkloadVisitor for ProbeWorkload<'_> {
             latency: LatencyBasis::Operation,
             interval: Duration::from_secs(1),
             audit_interval: None,
+            long_reader: None,
             keep_interval_histograms: false,
         };
         let progress = Progress::new(false, None, &plan);

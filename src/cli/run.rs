@@ -59,6 +59,7 @@ impl WorkloadVisitor for RunWorkload<'_> {
         let seed = arguments.workload.seed();
         let plan = Plan {
             keep_interval_histograms: outputs.contains(Output::Hlog),
+            long_reader: arguments.long_reader,
             ..measure.plan(engine, arguments.reps, seed, &client, &ending)?
         };
         let asked = arguments.engine.threads.map(|threads| threads.resolve());
@@ -91,7 +92,8 @@ fn output_files(arguments: &RunArguments) -> Vec<(Output, std::path::PathBuf)> {
 }
 
 fn replay_line(arguments: &RunArguments, plan: &Plan, shards: usize) -> String {
-    let engine = [("-t", plan.threads.to_string()), ("--protocol", plan.protocol.clone())];
+    let mut engine = vec![("-t", plan.threads.to_string()), ("--protocol", plan.protocol.clone())];
+    engine.extend(plan.long_reader.map(|reader| ("--long-reader", reader.to_string())));
     replay("run", &arguments.workload, plan, shards, &engine)
 }
 

@@ -109,6 +109,7 @@ impl MeasureArguments {
             latency: client.latency,
             interval: INTERVAL,
             audit_interval: client.audit_interval,
+            long_reader: None,
             keep_interval_histograms: false,
         };
         plan.check()?;

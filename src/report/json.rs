@@ -6,8 +6,8 @@
 use super::{Report, RunFacts, describe_loop, describe_threads, warnings};
 use crate::AbortReason;
 use crate::bench::{
-    AuditCounts, Audits, Counts, Environment, KindStats, Latencies, Plan, ProtocolFacts,
-    Repetition, Step, compress,
+    AuditCounts, Audits, Counts, Environment, KindStats, Latencies, LongReaderFacts, Peak, Plan,
+    ProtocolFacts, Repetition, Step, compress,
 };
 use crate::workload::{End, Finding, Moment};
 use base64::Engine;
@@ -129,6 +129,8 @@ pub(super) fn config_value(plan: &Plan, shards: usize, threads: Value) -> Value 
         "repetitions": plan.repetitions,
         "target_operations_per_s": plan.throttle.map(|throttle| throttle.operations_per_second),
         "loop": description,
+        "long_reader": plan.long_reader.map(|reader| reader.to_string()),
+        "audit_interval_s": plan.audit_interval.map(|pause| pause.as_secs_f64()),
         "interval_s": plan.interval.as_secs_f64(),
     })
 }
@@ -165,10 +167,33 @@ fn repetition_value(report: &Report<'_>, repetition: &Repetition) -> Value {
         "kinds": kinds,
         "tallies": tallies,
         "audits": audits_value(&repetition.audits),
+        "long_reader": repetition.long_reader.as_ref().map(long_reader_value),
         // Pairs of a number of retries and of the committed transactions that needed so many.
         "retries": retried,
         "timeline": timeline(report, repetition),
         "store": store_value(&repetition.store),
+    })
+}
+
+fn long_reader_value(facts: &LongReaderFacts) -> Value {
+    let peak = |peak: &Peak| {
+        json!({
+            "surplus_versions": peak.surplus_versions,
+            "retained_bytes": peak.retained_bytes,
+            "chain_length_max": peak.chain_length,
+        })
+    };
+    let drains = facts.drains.iter().map(|time| time.map(|time| time.as_secs_f64()));
+    json!({
+        "meaning": facts.meaning,
+        "committed_per_s_without": facts.throughput_without,
+        "peak_without": peak(&facts.without),
+        "peak_with": peak(&facts.with),
+        "held": facts.held,
+        "cut_short": facts.cut_short,
+        "refused": facts.refused,
+        // Of each round; null where it was not cleared away in time.
+        "drains_s": drains.collect::<Vec<_>>(),
     })
 }
 

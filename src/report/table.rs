@@ -2,10 +2,10 @@
 
 use super::basis::{self, line};
 use super::format::{count, latency, percent, percentile, rate};
-use super::{Report, describe_loop, describe_threads, warnings};
+use super::{Report, beside, describe_loop, describe_threads, warnings};
 use crate::AbortReason;
-use crate::bench::{AuditCounts, Audits, KindStats, Latencies, Repetition, show_bytes};
-use crate::workload::{End, Finding, TallyRole};
+use crate::bench::{KindStats, Latencies, Repetition, show_bytes};
+use crate::workload::{End, TallyRole};
 use comfy_table::{CellAlignment, Table, presets};
 use std::io::{self, Write};
 
@@ -104,45 +104,9 @@ fn write_result(out: &mut dyn Write, report: &Report<'_>, shown: &Repetition) ->
         ),
     )?;
     line(out, "retries", &retries(shown, counts.committed()))?;
-    write_audits(out, report, shown)?;
+    beside::write_audits(out, report, shown)?;
+    beside::write_long_reader(out, report, shown)?;
     line(out, "in store", &store_state(&shown.store))
-}
-
-/// How many audits held, what they cost, and what the last one found.
-fn write_audits(out: &mut dyn Write, report: &Report<'_>, shown: &Repetition) -> io::Result<()> {
-    let Audits { during, after, findings, .. } = &shown.audits;
-    let mut told = Vec::new();
-    if during.all() > 0 {
-        let interval = report.plan.audit_interval.unwrap_or_default();
-        let share = during.elapsed.as_secs_f64() / during.span.as_secs_f64().max(1e-9);
-        told.push(format!(
-            "during the run {}, one after the other with a pause of {} on a thread of their own, \
-             which they keep busy {} of the time ({} each)",
-            audit_counts(during),
-            latency(interval.as_nanos() as f64),
-            percent(share),
-            latency(during.elapsed.as_nanos() as f64 / during.all() as f64)
-        ));
-    }
-    if after.all() > 0 {
-        told.push(format!("after it {}", audit_counts(after)));
-    }
-    if !told.is_empty() {
-        line(out, "audits", &told.join("; "))?;
-    }
-    for Finding { what, holds, evidence } in findings {
-        let verdict = if *holds { "holds" } else { "BROKEN" };
-        line(out, "audited", &format!("{what}: {verdict}; {evidence}"))?;
-    }
-    Ok(())
-}
-
-fn audit_counts(counts: &AuditCounts) -> String {
-    let AuditCounts { held, broken, gave_up, .. } = *counts;
-    let mut parts = vec![format!("{} held", count(held))];
-    parts.extend((broken > 0).then(|| format!("{} BROKEN", count(broken))));
-    parts.extend((gave_up > 0).then(|| format!("{} given up", count(gave_up))));
-    parts.join(", ")
 }
 
 fn write_operations(
