@@ -320,9 +320,10 @@ fn references<P: Protocol>(shards: usize) {
     on_threads(|random| {
         let tx = if random.below(3) == 0 { store.begin_view() } else { store.begin() }.unwrap();
         let mut held: Vec<&Vec<u64>> = Vec::new();
-        let read = steps(&tx, |tx| {
+        let here = &tx;
+        let read = steps(here, |_| {
             for _ in 0..4 {
-                held.extend(tx.get(&table, &random.below(KEYS))?);
+                held.extend(here.get(&table, &random.below(KEYS))?);
                 random.maybe_yield();
             }
             Ok(())
