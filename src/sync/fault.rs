@@ -24,8 +24,8 @@ pub(crate) enum Fault {
     /// Take the floor of an open slot for its snapshot: the watermark model frees a visible
     /// version.
     IgnoreOpen,
-    /// Copy an inner node of the ordered index without freezing its links: the model of splits loses
-    /// an insert.
+    /// Copy an inner node of the ordered index without freezing its links: the model of splits
+    /// loses an insert.
     LinkUnfrozen,
     /// Remove a record from a frozen leaf: the model of merges finds it again.
     RemoveFrozen,
