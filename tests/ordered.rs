@@ -1,5 +1,7 @@
 //! Ordered tables: what ranges show, against a model, and that nothing slips into them.
 
+#[macro_use]
+mod common;
 #[path = "common/random.rs"]
 mod random;
 
@@ -8,33 +10,6 @@ use chronolith::{Error, OrderedTable, Store, Transaction, TransactionError};
 use random::Random;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-
-/// Runs a body with every protocol that has ranges, on one shard and on several.
-macro_rules! on_every_protocol_with_ranges {
-    ($($(#[$attribute:meta])* fn $name:ident<$protocol:ident>($store:ident) $body:block)+) => {
-        $($(#[$attribute])*
-        #[test]
-        fn $name() {
-            struct Case(usize);
-            impl Visitor for Case {
-                type Output = ();
-                fn visit<$protocol: Protocol>(self) {
-                    if $protocol::RANGES == Ranges::Unsupported {
-                        return;
-                    }
-                    println!("{} on {} shards", $protocol::NAME, self.0);
-                    let $store = Store::builder().shards(self.0).build_with::<$protocol>().unwrap();
-                    $body
-                }
-            }
-            for name in protocol::NAMES {
-                for shards in [1, 5] {
-                    protocol::dispatch(name, Case(shards)).unwrap();
-                }
-            }
-        })+
-    };
-}
 
 type Numbers<P> = OrderedTable<u64, u64, P>;
 
@@ -51,8 +26,11 @@ fn fill<P: Protocol>(store: &Store<P>, table: &Numbers<P>, keys: impl Iterator<I
     }
 }
 
-on_every_protocol_with_ranges! {
+for_each_protocol! {
     fn a_range_shows_what_lies_within_its_bounds<P>(store) {
+        if P::RANGES == Ranges::Unsupported {
+            continue;
+        }
         let table: Numbers<P> = store.ordered_table("t").unwrap();
         fill(&store, &table, (0..500).map(|key| (key * 7919) % 500 * 2));
         store.view(|tx| {
@@ -81,6 +59,9 @@ on_every_protocol_with_ranges! {
     }
 
     fn a_range_shows_the_transactions_own_writes<P>(store) {
+        if P::RANGES == Ranges::Unsupported {
+            continue;
+        }
         let table: Numbers<P> = store.ordered_table("t").unwrap();
         fill(&store, &table, (0..20).map(|key| key * 2));
         let outcome = store.transact(|tx| {
@@ -107,6 +88,9 @@ on_every_protocol_with_ranges! {
     }
 
     fn byte_strings_have_prefixes<P>(store) {
+        if P::RANGES == Ranges::Unsupported {
+            continue;
+        }
         let table: OrderedTable<[u8], u64, P> = store.ordered_table("t").unwrap();
         let names: [&[u8]; 8] =
             [b"", b"a", b"ab", b"abc", b"abcdefghijk", b"abcdefghijl", b"b", b"\xff\xff"];
@@ -131,6 +115,9 @@ on_every_protocol_with_ranges! {
     }
 
     fn what_a_table_cannot_do_is_an_error<P>(store) {
+        if P::RANGES == Ranges::Unsupported {
+            continue;
+        }
         let plain = store.table::<u64, u64>("plain").unwrap();
         let ordered: Numbers<P> = store.ordered_table("ordered").unwrap();
         let error = store.ordered_table::<u64, u64>("plain").unwrap_err();
@@ -144,6 +131,9 @@ on_every_protocol_with_ranges! {
     }
 
     fn ranges_agree_with_a_model<P>(store) {
+        if P::RANGES == Ranges::Unsupported {
+            continue;
+        }
         let table: Numbers<P> = store.ordered_table("t").unwrap();
         let mut model = BTreeMap::new();
         let mut random = Random::new(random::seed(), 0);
@@ -185,6 +175,9 @@ on_every_protocol_with_ranges! {
     /// Each transaction counts a range and inserts into it, so that every count is different; half
     /// of the keys are removed again by others.
     fn no_key_slips_into_a_range_that_was_counted<P>(store) {
+        if P::RANGES == Ranges::Unsupported {
+            continue;
+        }
         const THREADS: u64 = 4;
         const ROUNDS: u64 = 200;
         let table: Numbers<P> = store.ordered_table("t").unwrap();
@@ -218,6 +211,9 @@ on_every_protocol_with_ranges! {
     }
 
     fn keys_come_and_go_while_others_walk<P>(store) {
+        if P::RANGES == Ranges::Unsupported {
+            continue;
+        }
         let table: Numbers<P> = store.ordered_table("t").unwrap();
         // Even keys stay; odd ones come and go.
         fill(&store, &table, (0..1000).map(|key| key * 2));

@@ -271,8 +271,8 @@ impl<W: Words> OrderedIndex<W> {
         (unsafe { &*link.cast::<Leaf<W>>() }, link)
     }
 
-    /// Looks for the record of a key. Records that are out of use are passed by. (Tables look points
-    /// up in their hash index.)
+    /// Looks for the record of a key. Records that are out of use are passed by. (Tables look
+    /// points up in their hash index.)
     #[cfg(test)]
     pub(crate) fn find(&self, key: &impl Sought<W>, order: &impl KeyOrder<W>) -> Lookup<W> {
         let (leaf, _) = self.leaf_of(key, order);

@@ -51,8 +51,8 @@ pub(crate) enum Fault {
     /// Raise an overwriter's floor to the reader's own timestamp: the certifier's model loses a
     /// predecessor.
     FloorAtCommit,
-    /// Copy an inner node of the ordered index without freezing its links: the model of splits loses
-    /// an insert.
+    /// Copy an inner node of the ordered index without freezing its links: the model of splits
+    /// loses an insert.
     LinkUnfrozen,
     /// Remove a record from a frozen leaf: the model of merges finds it again.
     RemoveFrozen,
