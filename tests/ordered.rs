@@ -41,7 +41,9 @@ for_each_protocol! {
                 assert_eq!(entries, reversed);
                 Ok(entries.into_iter().map(|(key, _)| key).collect())
             };
-            let expected = |from: u64, to: u64| (from..to).filter(|key| key % 2 == 0).collect::<Vec<_>>();
+            let expected = |from: u64, to: u64| {
+                (from..to).filter(|key| key % 2 == 0).collect::<Vec<_>>()
+            };
             assert_eq!(keys(Bound::Unbounded, Bound::Unbounded)?, expected(0, 1000));
             assert_eq!(keys(Bound::Included(&10), Bound::Excluded(&20))?, expected(10, 20));
             assert_eq!(keys(Bound::Excluded(&10), Bound::Included(&20))?, expected(12, 21));
@@ -51,7 +53,8 @@ for_each_protocol! {
             assert!(keys(Bound::Included(&20), Bound::Excluded(&20))?.is_empty());
             assert!(keys(Bound::Included(&30), Bound::Included(&20))?.is_empty());
             assert!(keys(Bound::Excluded(&20), Bound::Excluded(&21))?.is_empty());
-            assert_eq!(all(tx.range(&table, 100..)?.take(3))?, [(100, 1000), (102, 1020), (104, 1040)]);
+            let three = all(tx.range(&table, 100..)?.take(3))?;
+            assert_eq!(three, [(100, 1000), (102, 1020), (104, 1040)]);
             assert_eq!(tx.first(&table)?, Some((&0, &0)));
             assert_eq!(tx.last(&table)?, Some((&998, &9980)));
             Ok(())
@@ -155,7 +158,8 @@ for_each_protocol! {
                             let (low, high) = (key, key + random.below(60));
                             let expected: Vec<_> =
                                 model.range(low..high).map(|(key, value)| (*key, *value)).collect();
-                            assert_eq!(all(tx.range(&table, low..high)?)?, expected, "round {round}");
+                            let found = all(tx.range(&table, low..high)?)?;
+                            assert_eq!(found, expected, "round {round}");
                             let expected: Vec<_> = expected.into_iter().rev().take(3).collect();
                             assert_eq!(all(tx.range_rev(&table, low..high)?.take(3))?, expected);
                         }
@@ -202,8 +206,8 @@ for_each_protocol! {
                 });
             }
         });
-        let mut counts: Vec<u64> =
-            store.view(|tx| all(tx.range(&table, ..)?)).unwrap().into_iter().map(|(_, n)| n).collect();
+        let entries = store.view(|tx| all(tx.range(&table, ..)?)).unwrap();
+        let mut counts: Vec<u64> = entries.into_iter().map(|entry| entry.1).collect();
         assert_eq!(counts.len() as u64, THREADS * ROUNDS);
         counts.sort_unstable();
         let expected: Vec<u64> = (0..THREADS * ROUNDS).collect();

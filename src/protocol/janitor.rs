@@ -404,7 +404,11 @@ impl<'a, P: Protocol> Hands<'a, P> {
             };
             let oldest = chores.live.oldest_writer();
             match dying {
-                Dying::Record(table, record, stage @ (Stage::InHashIndex | Stage::InOrderedIndex)) => {
+                Dying::Record(
+                    table,
+                    record,
+                    stage @ (Stage::InHashIndex | Stage::InOrderedIndex),
+                ) => {
                     self.remove(table, record, stage, chores);
                 }
                 // An aborted version inside the record's block may have entered another worker's
