@@ -120,7 +120,7 @@ fn meaning(reads: Reads) -> &'static str {
         }
         Reads::Newest => {
             "this protocol reads the newest versions and keeps no others to be read: an open \
-             reader has no snapshot, it holds up the memory of whatever is overwritten while it is open"
+             reader has no snapshot, it holds up the memory of what is overwritten while it is open"
         }
     }
 }
