@@ -17,6 +17,8 @@ pub enum AbortReason {
     WriteConflict,
     /// A record or an absent key that this transaction read has changed since.
     ReadValidation,
+    /// A key was inserted into a range that this transaction read.
+    Phantom,
     /// Another transaction inserted the key that this one inserts.
     InsertConflict,
     /// Another transaction decided this one's fate while it was undecided.
@@ -47,9 +49,10 @@ pub enum AbortReason {
 
 impl AbortReason {
     /// Every reason, in the order of their index.
-    pub const ALL: [AbortReason; 15] = [
+    pub const ALL: [AbortReason; 16] = [
         AbortReason::WriteConflict,
         AbortReason::ReadValidation,
+        AbortReason::Phantom,
         AbortReason::InsertConflict,
         AbortReason::Overruled,
         AbortReason::FloorRaised,
@@ -73,6 +76,7 @@ impl AbortReason {
         match self {
             AbortReason::WriteConflict => "write-conflict",
             AbortReason::ReadValidation => "read-validation",
+            AbortReason::Phantom => "phantom",
             AbortReason::InsertConflict => "insert-conflict",
             AbortReason::Overruled => "overruled",
             AbortReason::FloorRaised => "floor-raised",
@@ -198,6 +202,11 @@ pub enum Error {
         /// The largest length allowed, in bytes.
         max: usize,
     },
+    /// The protocol has no ranges.
+    NoRanges {
+        /// The protocol's name.
+        protocol: &'static str,
+    },
     /// A batch has not as many places for values as keys.
     BatchLength {
         /// How many keys.
@@ -233,6 +242,10 @@ impl fmt::Display for Error {
             Error::TooLong { len, max } => {
                 write!(f, "a key or value has at most {max} bytes, not {len}")
             }
+            Error::NoRanges { protocol } => write!(
+                f,
+                "the protocol {protocol} has no ranges: use another one, or tables without order"
+            ),
             Error::BatchLength { keys, places } => {
                 write!(f, "a batch of {keys} keys needs {keys} places for values, not {places}")
             }

@@ -32,6 +32,10 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("chronolith packs an address and a tag into 64 bits and needs a 64-bit target");
 
+// The suites in `tests/common` run in here too, against faults that only this crate can switch on.
+#[cfg(test)]
+extern crate self as chronolith;
+
 mod clock;
 mod commit;
 mod error;
@@ -58,9 +62,12 @@ pub mod workload;
 
 pub use clock::ClockSource;
 pub use error::{Abort, AbortReason, Error, TransactionError};
+pub use storage::ordered_key::OrderedKey;
 pub use storage::payload::{Key, Value};
 pub use storage::{NoWords, Words};
-pub use store::{Attempts, RetryPolicy, Stats, Store, StoreBuilder, Table, Transaction};
+pub use store::{
+    Attempts, OrderedTable, Range, RetryPolicy, Stats, Store, StoreBuilder, Table, Transaction,
+};
 
 /// The README's example, compiled and run.
 #[cfg(doctest)]

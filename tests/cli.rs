@@ -1,6 +1,11 @@
 //! The command as a user meets it: the built binary, its output, its errors, its exit codes.
 #![cfg(feature = "cli")]
 
+#[path = "common/command.rs"]
+mod command;
+
+use chronolith::protocol;
+use command::{chronolith, command, fails, parse_json, stderr, stdout, succeeds};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
@@ -13,40 +18,8 @@ use std::process::{Command, Output, Stdio};
 /// A run that is over in a moment.
 const SMALL: [&str; 8] = ["run", "-p", "recordcount=500", "-p", "fieldlength=10", "-q", "-t", "2"];
 
-fn command<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chronolith"));
-    command.args(arguments).stdin(Stdio::null());
-    command
-}
-
-fn chronolith<S: AsRef<OsStr>>(arguments: &[S]) -> Output {
-    command(arguments).output().expect("the command starts")
-}
-
 fn small(more: &[&str]) -> Output {
     chronolith(&[&SMALL, more].concat())
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("the report is text")
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("the errors are text")
-}
-
-fn succeeds(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(output), stderr(output));
-    stdout(output)
-}
-
-/// The command failed with exit code 1 and one line on stderr that contains `part`.
-fn fails(output: &Output, part: &str) {
-    let complaint = stderr(output);
-    assert_eq!(output.status.code(), Some(1), "{complaint}");
-    assert_eq!(complaint.lines().count(), 1, "{complaint}");
-    assert!(complaint.starts_with("error: "), "{complaint}");
-    assert!(complaint.contains(part), "{complaint:?} does not mention {part:?}");
 }
 
 fn workload_file(name: &str) -> String {
@@ -58,7 +31,8 @@ fn help_and_lists_are_answers() {
     for arguments in [&["--help"][..], &["run", "--help"], &["--version"], &[]] {
         assert!(succeeds(&chronolith(arguments)).contains("chronolith"), "{arguments:?}");
     }
-    assert!(succeeds(&chronolith(&["list", "protocols"])).contains("serial"));
+    let listed = succeeds(&chronolith(&["list", "protocols"]));
+    assert!(protocol::NAMES.iter().all(|name| listed.contains(name)), "{listed}");
     assert!(succeeds(&chronolith(&["list", "workloads"])).contains("ycsb-f"));
     assert!(succeeds(&chronolith(&["list", "properties"])).contains("opspertransaction"));
 }
@@ -93,18 +67,15 @@ fn a_run_says_what_it_measured_and_how_to_repeat_it() {
 
 #[test]
 fn the_same_seed_gives_the_same_requests() {
+    let other = protocol::NAMES.last().expect("more than the default");
     let counted = |seed: &str| {
-        let report = succeeds(&small(&["-n", "2000", "--seed", seed, "--protocol", "serial"]));
+        let report = succeeds(&small(&["-n", "2000", "--seed", seed, "--protocol", other]));
         let lines = report.lines().filter(|line| line.starts_with("| "));
         let committed = lines.filter_map(|line| line.split('|').nth(2));
         committed.map(|cell| cell.trim().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(counted("1"), counted("1"));
     assert_ne!(counted("1"), counted("2"));
-}
-
-fn parse_json(path: &std::path::Path) -> Value {
-    serde_json::from_slice(&fs::read(path).expect("the file was written")).expect("valid JSON")
 }
 
 fn sum(values: &Value) -> u64 {
@@ -142,6 +113,11 @@ fn the_json_adds_up() {
         let tallies = &repetition["tallies"];
         let operations = ["reads", "updates"].map(|name| tallies[name].as_u64().unwrap_or(0));
         assert_eq!(operations.iter().sum::<u64>(), 20_000);
+        // A failed attempt has begun one operation at least, and all four at most.
+        let wasted = tallies["operations of failed attempts"].as_u64().expect("a number");
+        let failed = sum(&counts["aborts"]);
+        assert!((failed..=4 * failed).contains(&wasted), "{tallies}");
+        assert!(number("wasted_ns") <= number("busy_ns"));
         let retried = repetition["retries"].as_array().expect("a list").iter();
         let retries: u64 =
             retried.map(|pair| pair[0].as_u64().unwrap_or(0) * sum_at(pair, 1)).sum();
@@ -215,6 +191,22 @@ fn the_shipped_property_files_run_unchanged() {
 }
 
 #[test]
+fn every_preset_runs_but_the_one_that_needs_ranges() {
+    let listed = succeeds(&chronolith(&["list", "workloads"]));
+    let names: Vec<&str> =
+        listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    for name in ["uniform", "zipf-1.2", "hot-key", "moving-hot-set", "long-among-short"] {
+        assert!(names.contains(&name), "{listed}");
+    }
+    for name in names.into_iter().filter(|name| *name != "ycsb-e") {
+        let report = succeeds(&small(&["-w", name, "-n", "400"]));
+        assert!(report.contains("400 committed"), "{report}");
+        let long = report.lines().any(|line| line.starts_with("| LONG "));
+        assert_eq!(long, name == "long-among-short", "{report}");
+    }
+}
+
+#[test]
 fn every_option_of_the_workload_runs_and_verifies() {
     for (properties, part) in [
         ("deleteproportion=0.2 insertproportion=0.2 keytype=integer", "DELETE"),
@@ -224,6 +216,8 @@ fn every_option_of_the_workload_runs_and_verifies() {
             "verified reads",
         ),
         ("requestdistribution=zipf zipf.theta=1.2 writeallfields=true", "true zipf, theta 1.2"),
+        ("requestdistribution=hotspot hotspotrecords=7 hotspotmoves=20", "7 record(s), which move"),
+        ("longtransactionproportion=0.5 opsperlongtransaction=9", "9 in 50 % of them"),
         ("target=5000 hdrhistogram.percentiles=75", "Intended-READ"),
     ] {
         let flags = properties.split(' ').flat_map(|property| ["-p", property]);

@@ -2,7 +2,8 @@
 #![cfg(feature = "cli")]
 
 use chronolith::workload::generator::{
-    Distribution, KeySpace, Keys, Permutation, ScrambledZipfian, Shape, Zipf, Zipfian, fnv_hash_64,
+    Distribution, HotSet, KeySpace, Keys, Permutation, ScrambledZipfian, Shape, Zipf, Zipfian,
+    fnv_hash_64,
 };
 use chronolith::workload::{Purpose, Seed};
 use std::collections::HashMap;
@@ -157,15 +158,20 @@ fn the_scatter_is_a_bijection_and_follows_its_key() {
     assert!(fixed < 10, "{fixed} of 1000 positions stay");
 }
 
+fn hotspot(size: HotSet, operation_fraction: f64, draws_per_move: u64) -> Distribution {
+    Distribution::Hotspot { size, operation_fraction, draws_per_move }
+}
+
 #[test]
 fn requests_stay_below_the_limit_and_follow_the_seed() {
     let all = [
         Distribution::Uniform,
         Distribution::Zipfian { expected_inserts: 500 },
         Distribution::Zipf { theta: 1.1 },
-        Distribution::Hotspot { data_fraction: 0.2, operation_fraction: 0.8 },
-        Distribution::Hotspot { data_fraction: 0.0, operation_fraction: 1.0 },
-        Distribution::Hotspot { data_fraction: 1.0, operation_fraction: 0.0 },
+        hotspot(HotSet::Fraction(0.2), 0.8, 0),
+        hotspot(HotSet::Fraction(0.0), 1.0, 0),
+        hotspot(HotSet::Fraction(1.0), 0.0, 0),
+        hotspot(HotSet::Records(10), 0.9, 100),
         Distribution::Sequential,
         Distribution::Exponential { percentile: 95.0, fraction: 0.857 },
         Distribution::Latest,
@@ -194,7 +200,7 @@ fn each_distribution_has_its_shape() {
     };
     let near = |share: f64, expected: f64| assert!((share - expected).abs() < 0.01, "{share}");
     near(share(&tally(Distribution::Uniform, 1_000, 100_000), 0..250), 0.25);
-    let hotspot = Distribution::Hotspot { data_fraction: 0.2, operation_fraction: 0.8 };
+    let hotspot = hotspot(HotSet::Fraction(0.2), 0.8, 0);
     near(share(&tally(hotspot, 1_000, 100_000), 0..200), 0.8);
     // All draws beyond the oldest record are repeated: 95 % of what is not repeated is a little
     // more.
@@ -205,6 +211,28 @@ fn each_distribution_has_its_shape() {
     near(newest, 0.1294);
     let sequential = tally(Distribution::Sequential, 1_000, 3_000);
     assert!(sequential.values().all(|times| *times == 3));
+}
+
+#[test]
+fn a_hot_set_of_records_moves_when_it_should() {
+    let draws = |distribution, count| {
+        let mut stream = keys(distribution, 1_000, 7);
+        (0..count).map(|_| stream.draw(1_000)).collect::<Vec<u64>>()
+    };
+    let one = draws(hotspot(HotSet::Records(1), 0.5, 0), 10_000);
+    let hits = one.iter().filter(|key| **key == 0).count();
+    assert!((4_800..5_200).contains(&hits), "{hits}");
+
+    let moving = draws(hotspot(HotSet::Records(100), 1.0, 50), 1_000);
+    for (index, key) in moving.iter().enumerate() {
+        // After ten moves of a hundred records it has come round.
+        assert_eq!(*key / 100, index as u64 / 50 % 10, "draw {index} is {key}");
+    }
+    // Up to its first move it is the set that stays.
+    let staying = draws(hotspot(HotSet::Records(100), 0.9, 0), 50);
+    assert_eq!(staying, draws(hotspot(HotSet::Records(100), 0.9, 50), 50));
+    // More records than there are: all of them.
+    assert!(draws(hotspot(HotSet::Records(5_000), 0.5, 3), 500).iter().any(|key| *key > 900));
 }
 
 #[test]

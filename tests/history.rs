@@ -1,202 +1,29 @@
-//! Random concurrent histories of appends to lists, and two judges of them.
+//! Random concurrent histories of appends to lists, and two judges of them, under every protocol at
+//! the level that it declares.
 //!
 //! The first judge is `adya`, which nobody here has written; it looks for every anomaly of Adya's
 //! catalogue. Install it with `cargo install adya --no-default-features` or name the binary in
 //! `CHRONOLITH_ADYA`. The second is `common/list_append.rs`, which needs nothing and always runs.
 //! That both have teeth is shown with histories made by hand.
 
+#[path = "common/histories.rs"]
+mod histories;
 #[path = "common/list_append.rs"]
 mod list_append;
 #[path = "common/random.rs"]
 mod random;
 
-use chronolith::protocol::{self, Protocol, Visitor};
-use chronolith::{Store, Table, Transaction, TransactionError};
+use chronolith::Store;
+use chronolith::protocol::{self, Isolation, Protocol, Visitor};
 use list_append::{Action, Entry};
-use random::Random;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
-const THREADS: u64 = 4;
-/// Lists in use at once: few, so that transactions meet.
-const SLOTS: u64 = 6;
-/// Appends after which a list is retired and a new one takes its place.
-const APPENDS_PER_KEY: u64 = 16;
 /// Transactions of the default protocol, over all stores; others, which are slower, get a tenth.
 const TRANSACTIONS: u64 = 100_000;
 
-/// The lists of a store: even keys hold bytes, odd ones vectors, so that both forms are tested.
-struct Lists<P: Protocol> {
-    bytes: Table<u64, [u8], P>,
-    vectors: Table<u64, Vec<u32>, P>,
-    /// Appends that each slot has had or was promised.
-    tickets: [AtomicU64; SLOTS as usize],
-}
-
-impl<P: Protocol> Lists<P> {
-    fn new(store: &Store<P>) -> Self {
-        Lists {
-            bytes: store.table("bytes").unwrap(),
-            vectors: store.table("vectors").unwrap(),
-            tickets: [const { AtomicU64::new(0) }; SLOTS as usize],
-        }
-    }
-
-    fn key(slot: u64, ticket: u64) -> u64 {
-        ticket / APPENDS_PER_KEY * SLOTS + slot
-    }
-
-    /// A key to read: mostly the present one of its slot, sometimes the one before.
-    fn key_to_read(&self, slot: u64, random: &mut Random) -> u64 {
-        let ticket = self.tickets[slot as usize].load(Ordering::Relaxed);
-        let back = if random.below(8) == 0 { APPENDS_PER_KEY } else { 0 };
-        Self::key(slot, ticket.saturating_sub(back))
-    }
-
-    /// A key to append to, and a value that it has not had.
-    fn key_to_append(&self, slot: u64) -> (u64, u32) {
-        let ticket = self.tickets[slot as usize].fetch_add(1, Ordering::Relaxed);
-        let value = u32::try_from(ticket % APPENDS_PER_KEY).expect("a small number");
-        (Self::key(slot, ticket), value + 1)
-    }
-
-    /// Every key that was ever used.
-    fn keys(&self) -> impl Iterator<Item = u64> {
-        let last = self.tickets.iter().map(|ticket| ticket.load(Ordering::Relaxed)).max();
-        0..Self::key(SLOTS, last.expect("a slot"))
-    }
-
-    fn read(&self, tx: &Transaction<'_, P>, key: u64) -> Result<Vec<u32>, TransactionError> {
-        if key % 2 == 1 {
-            return Ok(tx.get(&self.vectors, &key)?.cloned().unwrap_or_default());
-        }
-        let bytes = tx.get(&self.bytes, &key)?.unwrap_or_default();
-        let words = bytes.chunks_exact(4).map(|word| word.try_into().expect("four bytes"));
-        Ok(words.map(u32::from_le_bytes).collect())
-    }
-
-    /// Appends in one of the ways that the interface offers.
-    fn append(
-        &self,
-        tx: &Transaction<'_, P>,
-        (key, value): (u64, u32),
-        by_update: bool,
-    ) -> Result<(), TransactionError> {
-        let appended = |mut list: Vec<u32>| {
-            list.push(value);
-            list
-        };
-        if key % 2 == 1 {
-            if !by_update {
-                let list = self.read(tx, key)?;
-                return tx.put(&self.vectors, key, appended(list));
-            }
-            if !tx.update(&self.vectors, &key, |list| appended(list.clone()))? {
-                // If it is there by now, this transaction is bound to fail.
-                tx.insert(&self.vectors, key, vec![value])?;
-            }
-            return Ok(());
-        }
-        if !by_update {
-            let list = appended(self.read(tx, key)?);
-            let bytes: Vec<u8> = list.into_iter().flat_map(u32::to_le_bytes).collect();
-            return tx.put(&self.bytes, key, &bytes);
-        }
-        let mut buffer = Vec::new();
-        let updated = tx.update_bytes(&self.bytes, &key, &mut buffer, |old, new| {
-            new.extend_from_slice(old);
-            new.extend(value.to_le_bytes());
-        })?;
-        if !updated {
-            tx.insert(&self.bytes, key, &value.to_le_bytes())?;
-        }
-        Ok(())
-    }
-}
-
-/// What one transaction is going to do, with readings still to come.
-fn plan<P: Protocol>(lists: &Lists<P>, random: &mut Random) -> (bool, Vec<Action>) {
-    let read_only = random.below(5) == 0;
-    let actions = (0..1 + random.below(5)).map(|_| {
-        let slot = random.below(SLOTS);
-        if read_only || random.below(2) == 0 {
-            return Action::Read(lists.key_to_read(slot, random), Vec::new());
-        }
-        let (key, value) = lists.key_to_append(slot);
-        Action::Append(key, value)
-    });
-    (read_only, actions.collect())
-}
-
-/// Fills in the readings.
-fn act<P: Protocol>(
-    tx: &Transaction<'_, P>,
-    lists: &Lists<P>,
-    actions: &mut [Action],
-    random: &mut Random,
-) -> Result<(), TransactionError> {
-    for action in actions {
-        match action {
-            Action::Append(key, value) => {
-                lists.append(tx, (*key, *value), random.below(2) == 0)?;
-            }
-            Action::Read(key, list) => *list = lists.read(tx, *key)?,
-        }
-        random.maybe_yield();
-    }
-    Ok(())
-}
-
-/// Runs one transaction, once.
-fn attempt<P: Protocol>(
-    store: &Store<P>,
-    lists: &Lists<P>,
-    (process, clock): (u64, Instant),
-    random: &mut Random,
-) -> Entry {
-    let time = || u64::try_from(clock.elapsed().as_nanos()).expect("a short test");
-    let (read_only, mut actions) = plan(lists, random);
-    let invoked = time();
-    let tx = if read_only { store.begin_view() } else { store.begin() };
-    let outcome = tx.and_then(|tx| {
-        act(&tx, lists, &mut actions, random)?;
-        tx.commit()
-    });
-    let returned = time();
-    if let Err(TransactionError::Error(error)) = &outcome {
-        panic!("{error}");
-    }
-    Entry { process, invoked, returned, committed: outcome.is_ok(), actions }
-}
-
-/// Runs transactions on several threads, then reads every list.
-fn record<P: Protocol>(store: &Store<P>, transactions: u64) -> Vec<Entry> {
-    let (seed, lists, clock) = (random::seed(), Lists::new(store), Instant::now());
-    let mut history = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|process| {
-                let (lists, mut random) = (&lists, Random::new(seed, process));
-                scope.spawn(move || {
-                    (0..transactions / THREADS)
-                        .map(|_| attempt(store, lists, (process, clock), &mut random))
-                        .collect::<Vec<Entry>>()
-                })
-            })
-            .collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<Entry>>()
-    });
-    let invoked = u64::try_from(clock.elapsed().as_nanos()).unwrap();
-    let read_all = |tx: &Transaction<'_, P>| {
-        let read = |key| Ok(Action::Read(key, lists.read(tx, key)?));
-        lists.keys().map(read).collect::<Result<Vec<Action>, TransactionError>>()
-    };
-    let actions = store.view(read_all).unwrap();
-    let returned = invoked + 1;
-    history.push(Entry { process: THREADS, invoked, returned, committed: true, actions });
-    history
-}
+/// A level, and whether it comes with real-time order.
+type Level = (Isolation, bool);
 
 /// The third-party checker, where there is one. Where tests are a gate, it has to be there.
 fn adya() -> Option<PathBuf> {
@@ -211,14 +38,24 @@ fn adya() -> Option<PathBuf> {
     binary
 }
 
+/// What the checker calls a level.
+fn model((isolation, strict): Level) -> &'static str {
+    match (isolation, strict) {
+        (Isolation::Serializable, true) => "strict-serializable",
+        (Isolation::Serializable, false) => "serializable",
+        (Isolation::Snapshot, true) => "strong-snapshot-isolation",
+        (Isolation::Snapshot, false) => "snapshot-isolation",
+        (other, _) => panic!("the checker has no name for the level {other:?}"),
+    }
+}
+
 /// The exit code of the checker for a history: 0 valid, 1 an anomaly, 2 unknown, 3 an error.
-fn judge(adya: &PathBuf, history: &[Entry], strict: bool) -> (Option<i32>, String) {
+fn judge(adya: &PathBuf, history: &[Entry], level: Level) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("history.jsonl");
     std::fs::write(&file, list_append::to_json_lines(history)).unwrap();
     let output = Command::new(adya)
-        .args(["check", "-m", "list-append", "--json", "-c"])
-        .arg(if strict { "strict-serializable" } else { "serializable" })
+        .args(["check", "-m", "list-append", "-c", model(level), "--json"])
         // A search that runs out of time says "unknown", which is no verdict.
         .args(["--cycle-search-timeout", "60000"])
         .arg(&file)
@@ -237,22 +74,22 @@ impl Visitor for Recorded {
     type Output = ();
     fn visit<P: Protocol>(self) {
         let store = Store::builder().shards(self.shards).build_with::<P>().unwrap();
-        let history = record(&store, self.transactions);
+        let history = histories::record(&store, self.transactions);
         let committed = history.iter().filter(|entry| entry.committed).count();
         println!("{}: {committed} of {} committed", P::NAME, history.len());
         assert!(committed > history.len() / 4, "too few to say anything");
-        if let Err(anomaly) = list_append::check(&history, P::STRICT) {
+        if let Err(anomaly) = list_append::check(&history, P::ISOLATION, P::STRICT) {
             panic!("{}: {anomaly}", P::NAME);
         }
         if let Some(adya) = adya() {
-            let (code, said) = judge(&adya, &history, P::STRICT);
+            let (code, said) = judge(&adya, &history, (P::ISOLATION, P::STRICT));
             assert_eq!(code, Some(0), "{}: {said}", P::NAME);
         }
     }
 }
 
 #[test]
-fn histories_are_as_serializable_as_declared() {
+fn histories_are_possible_at_the_declared_level() {
     for (place, name) in protocol::NAMES.iter().enumerate() {
         let transactions = if place == 0 { TRANSACTIONS } else { TRANSACTIONS / 10 };
         for shards in [1, 3] {
@@ -274,68 +111,86 @@ fn by_hand(entries: &[(u64, [u64; 2], &[Action])]) -> Vec<Entry> {
     entries.iter().map(entry).collect()
 }
 
-#[test]
-fn both_judges_acquit_a_good_history() {
+const LEVELS: [Level; 4] = [
+    (Isolation::Serializable, true),
+    (Isolation::Serializable, false),
+    (Isolation::Snapshot, true),
+    (Isolation::Snapshot, false),
+];
+
+/// Histories, and at which of the levels they are possible.
+fn judged() -> Vec<(&'static str, [bool; 4], Vec<Entry>)> {
     use Action::{Append, Read};
+    let (none, one, two, both) = (vec![], vec![1], vec![2], vec![1, 2]);
+    // A transaction's reading of the two lists.
+    let reads = |x: &[u32], y: &[u32]| [Read(1, x.to_vec()), Read(2, y.to_vec())];
     let good = by_hand(&[
-        (0, [1, 4], &[Read(1, vec![]), Append(1, 1)]),
-        (1, [2, 6], &[Append(1, 2), Read(1, vec![1, 2])]),
-        (0, [7, 8], &[Read(1, vec![1, 2]), Read(2, vec![])]),
+        (0, [1, 4], &[Read(1, none.clone()), Append(1, 1)]),
+        (1, [2, 6], &[Append(1, 2), Read(1, both.clone())]),
+        (0, [7, 8], &reads(&both, &none)),
     ]);
-    assert_eq!(list_append::check(&good, true), Ok(()));
-    if let Some(adya) = adya() {
-        let (code, said) = judge(&adya, &good, true);
-        assert_eq!(code, Some(0), "{said}");
-    }
+    // Each has missed the other's append.
+    let write_skew = by_hand(&[
+        (0, [1, 4], &[Read(1, none.clone()), Append(2, 2)]),
+        (1, [2, 5], &[Read(2, none.clone()), Append(1, 1)]),
+        (2, [6, 7], &reads(&one, &two)),
+    ]);
+    // The reader has seen that the slow one did not come first.
+    let read_only = by_hand(&[
+        (0, [1, 9], &[Read(1, none.clone()), Read(2, none.clone()), Append(1, 1)]),
+        (1, [2, 3], &[Read(2, none.clone()), Append(2, 2)]),
+        (2, [4, 5], &reads(&none, &two)),
+        (2, [10, 11], &reads(&one, &two)),
+    ]);
+    let lost_append = by_hand(&[
+        (0, [1, 4], &[Read(1, none.clone()), Append(1, 1)]),
+        (1, [2, 5], &[Read(1, none.clone()), Append(1, 2)]),
+        (2, [6, 7], &[Read(1, two.clone())]),
+        (2, [8, 9], &[Read(1, one.clone())]),
+    ]);
+    let missed_append = by_hand(&[
+        (0, [1, 4], &[Read(1, none.clone()), Append(1, 1)]),
+        (1, [2, 5], &[Read(1, none.clone()), Append(1, 2)]),
+        (2, [6, 7], &[Read(1, both)]),
+    ]);
+    let read_skew = by_hand(&[
+        (0, [1, 4], &[Append(1, 1), Append(2, 2)]),
+        (1, [2, 5], &reads(&one, &none)),
+        (2, [6, 7], &reads(&one, &two)),
+    ]);
+    let long_fork = by_hand(&[
+        (0, [1, 9], &[Append(1, 1)]),
+        (1, [1, 9], &[Append(2, 2)]),
+        (2, [1, 9], &reads(&one, &none)),
+        (3, [1, 9], &reads(&none, &two)),
+        (4, [10, 11], &reads(&one, &two)),
+    ]);
+    let stale = by_hand(&[
+        (0, [1, 2], &[Append(1, 1)]),
+        (1, [3, 4], &[Read(1, none)]),
+        (1, [5, 6], &[Read(1, one)]),
+    ]);
+    vec![
+        ("good", [true; 4], good),
+        ("write skew", [false, false, true, true], write_skew),
+        ("read-only anomaly", [false, false, true, true], read_only),
+        ("lost append", [false; 4], lost_append),
+        ("missed append", [false; 4], missed_append),
+        ("read skew", [false; 4], read_skew),
+        ("long fork", [false; 4], long_fork),
+        ("stale read in real time", [false, true, false, true], stale),
+    ]
 }
 
 #[test]
-fn both_judges_convict_bad_histories() {
-    use Action::{Append, Read};
-    let (one, two) = (vec![1], vec![2]);
-    let cases = [
-        // Each has missed the other's append.
-        (
-            "write skew",
-            by_hand(&[
-                (0, [1, 4], &[Read(1, vec![]), Append(2, 2)]),
-                (1, [2, 5], &[Read(2, vec![]), Append(1, 1)]),
-                (2, [6, 7], &[Read(1, one.clone()), Read(2, two.clone())]),
-            ]),
-        ),
-        (
-            "lost append",
-            by_hand(&[
-                (0, [1, 4], &[Read(1, vec![]), Append(1, 1)]),
-                (1, [2, 5], &[Read(1, vec![]), Append(1, 2)]),
-                (2, [6, 7], &[Read(1, vec![2])]),
-                (2, [8, 9], &[Read(1, vec![1])]),
-            ]),
-        ),
-        (
-            "long fork",
-            by_hand(&[
-                (0, [1, 9], &[Append(1, 1)]),
-                (1, [1, 9], &[Append(2, 2)]),
-                (2, [1, 9], &[Read(1, vec![1]), Read(2, vec![])]),
-                (3, [1, 9], &[Read(1, vec![]), Read(2, vec![2])]),
-                (4, [10, 11], &[Read(1, one), Read(2, two)]),
-            ]),
-        ),
-        (
-            "stale read in real time",
-            by_hand(&[
-                (0, [1, 2], &[Append(1, 1)]),
-                (1, [3, 4], &[Read(1, vec![])]),
-                (1, [5, 6], &[Read(1, vec![1])]),
-            ]),
-        ),
-    ];
-    for (name, history) in cases {
-        assert!(list_append::check(&history, true).is_err(), "{name}");
-        if let Some(adya) = adya() {
-            let (code, said) = judge(&adya, &history, true);
-            assert_eq!(code, Some(1), "{name}: {said}");
+fn both_judges_convict_and_acquit() {
+    for (name, verdicts, history) in judged() {
+        let own = LEVELS.map(|(level, strict)| list_append::check(&history, level, strict).is_ok());
+        assert_eq!(own, verdicts, "{name}");
+        let Some(adya) = adya() else { continue };
+        for (level, possible) in LEVELS.into_iter().zip(verdicts) {
+            let (code, said) = judge(&adya, &history, level);
+            assert_eq!(code, Some(i32::from(!possible)), "{name}, {level:?}: {said}");
         }
     }
 }

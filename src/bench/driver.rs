@@ -5,7 +5,7 @@
 //! empty set. Nothing in the loop is shared but the stop flag, which nobody writes until the end.
 
 use super::pace::Pace;
-use super::stats::Stats;
+use super::stats::{Stats, Times};
 use super::stopwatch::Stopwatch;
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::workload::Worker;
@@ -219,10 +219,11 @@ impl<W: Worker> Lane<'_, W> {
             let started_ns = stopwatch.now();
             let end = self.worker.execute(&mut attempts)?;
             let ended_ns = stopwatch.now();
-            self.worker.settle(end);
             let service_ns = ended_ns.saturating_sub(started_ns);
             let intended_ns = due_ns.map(|due_ns| ended_ns.saturating_sub(due_ns));
-            self.stats.record(self.worker.kind(), end, &attempts, service_ns, intended_ns);
+            let times = Times::of(service_ns, intended_ns, end, &attempts);
+            self.worker.settle(end);
+            self.stats.record(self.worker.kind(), end, &attempts, times);
             self.remaining -= u64::from(self.measuring);
             // Relaxed: a request to stop; nothing is read on the strength of it.
             let stopped = stop.load(Ordering::Relaxed);

@@ -6,7 +6,7 @@ use super::stopwatch::Stopwatch;
 use super::{Plan, RunError};
 use crate::protocol::Protocol;
 use crate::sync::AtomicBool;
-use crate::workload::{End, Worker, Workload};
+use crate::workload::{End, Fingerprint, Worker, Workload};
 use crate::{Attempts, Error, Store};
 use std::hint::black_box;
 use std::time::Duration;
@@ -42,6 +42,10 @@ impl<W: Worker> Worker for NoOp<W> {
     #[inline]
     fn settle(&mut self, end: End) {
         self.0.settle(end);
+    }
+
+    fn describe(&self, fingerprint: &mut Fingerprint) {
+        self.0.describe(fingerprint);
     }
 
     #[inline]

@@ -1,29 +1,45 @@
 //! Runs workloads and measures them: the one worker loop, the one loader, for every workload and
 //! every protocol.
 
+mod audit;
 mod client;
 mod collector;
+mod comparison;
 mod crew;
 mod driver;
 mod harness;
+pub mod inference;
+mod long_reader;
 mod machine;
 mod memory;
+mod metrics;
+mod order;
 mod pace;
 mod plan;
+mod requests;
 mod session;
 mod skew;
 mod stats;
 mod stopwatch;
 
+pub use audit::{AuditCounts, Audits};
 pub use client::{CLIENT_ROWS, ClientProperties};
 pub use collector::{Step, compress};
+pub use comparison::{Block, Cell, Comparison, ComparisonPlan, Flaw, NextCell, Round, compare};
 pub use harness::HarnessCost;
+pub use long_reader::{LongReader, LongReaderFacts, Peak};
 pub use machine::{Fact, Machine, is_debug_build};
 pub use memory::{available_bytes, show_bytes};
+pub use metrics::{
+    Derived, METRICS, Measure, Measured, Metric, Scale, Source, Unit, measured, metric,
+    nearest_metric,
+};
 pub use plan::{
     DURATION_MAX, LatencyBasis, Limit, Pinning, Plan, REPETITIONS_MAX, THREADS_MAX, Throttle,
 };
-pub use session::{Load, Outcome, ProtocolFacts, Repetition, probe_harness, protocol_facts, run};
+pub use session::{
+    Environment, Load, Outcome, ProtocolFacts, Repetition, probe_harness, protocol_facts, run,
+};
 pub use skew::Skew;
 pub use stats::{Counts, DIGITS, KindStats, LATENCY_MAX_NS, Latencies, Stats};
 pub use stopwatch::{ClockCost, Stopwatch};
@@ -49,6 +65,14 @@ pub trait Observer: Sync {
     fn calibrating(&self) {}
     /// Repetition `number` of `of` begins.
     fn repetition(&self, number: u32, of: u32) {
+        let _ = (number, of);
+    }
+    /// A repetition of a comparison begins, or is left out because its protocol has failed.
+    fn cell(&self, next: &NextCell<'_>) {
+        let _ = next;
+    }
+    /// Block `number` of a comparison's `of` is complete.
+    fn block(&self, number: u32, of: u32) {
         let _ = (number, of);
     }
     /// A load of `records` begins.
@@ -79,6 +103,8 @@ impl Observer for () {}
 pub enum RunError {
     /// No protocol has this name.
     Protocol(String),
+    /// The protocols do not make a comparison.
+    Comparison(String),
     /// A number is 0 or above its limit.
     Range {
         /// What it counts.
@@ -129,6 +155,7 @@ impl fmt::Display for RunError {
                 "there is no protocol {name}: choose one of {}",
                 crate::protocol::NAMES.join(", ")
             ),
+            RunError::Comparison(sentence) => f.write_str(sentence),
             RunError::Range { what, value, max } => {
                 write!(f, "{value} {what}: it must be from 1 to {max}")
             }

@@ -1,19 +1,24 @@
 //! A whole run: load, warm-up, measurement, as often as asked, on one protocol.
 
+use super::audit::{Auditor, Audits};
 use super::collector::{Collected, Step};
 use super::crew::Crew;
 use super::driver::{Course, Gate, Lines, Shared, run_worker};
 use super::harness::{self, HarnessCost};
+use super::long_reader::{Company, LongReaderFacts};
 use super::machine::Machine;
 use super::skew::{self, Skew};
-use super::stats::Stats;
+use super::stats::{Latencies, Stats};
 use super::stopwatch::{ClockCost, Stopwatch};
-use super::{Observer, Plan, RunError, Tick, memory};
+use super::{Observer, Plan, RunError, Tick, memory, requests};
 use crate::protocol::{self, Protocol};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
-use crate::workload::{LoadWatch, TallyRole, TallyRow, Workload};
-use crate::{AbortReason, Store, TransactionError};
+use crate::workload::{End, LoadWatch, Moment, TallyRole, TallyRow, Workload};
+use crate::{Store, TransactionError};
 use std::time::{Duration, Instant, SystemTime};
+
+/// The processors that workers are bound to, if they are.
+type Cores<'a> = Option<&'a [core_affinity::CoreId]>;
 
 /// How long `run` measures the harness before it measures the store.
 const HARNESS_BRIEFLY: Duration = Duration::from_millis(200);
@@ -31,6 +36,15 @@ pub struct ProtocolFacts {
     pub strict: bool,
     /// The progress guarantee it declares.
     pub progress: String,
+}
+
+impl ProtocolFacts {
+    /// The isolation level, and whether it is the strict one.
+    #[must_use]
+    pub fn level(&self) -> String {
+        let strictly = if self.strict { "strictly " } else { "" };
+        format!("{strictly}{}", self.isolation)
+    }
 }
 
 /// The facts of a protocol.
@@ -64,6 +78,8 @@ pub struct Load {
 /// One repetition: a fresh store, loaded, warmed up, measured.
 #[derive(Debug)]
 pub struct Repetition {
+    /// A hash of the requests that the workers began with; equal requests have equal hashes.
+    pub requests: u64,
     /// How the load went.
     pub load: Load,
     /// When the measurement began.
@@ -76,6 +92,10 @@ pub struct Repetition {
     pub steps: Vec<Step>,
     /// What the workload counted, in the order of its rows.
     pub tallies: Vec<u64>,
+    /// What the audits found.
+    pub audits: Audits,
+    /// What the long readers cost, if there were any.
+    pub long_reader: Option<LongReaderFacts>,
     /// Scheduled starts that came too late to be made.
     pub missed: u64,
     /// What the store says of itself at the end; its counters cover load and warm-up too.
@@ -94,6 +114,19 @@ impl Repetition {
         self.per_second(committed)
     }
 
+    /// The latencies of committed transactions that a report is about: from the actual start, or
+    /// from the intended one if only that was asked for.
+    #[must_use]
+    pub fn latencies(&self, plan: &Plan) -> Latencies {
+        let mut total = self.stats.total();
+        let intended = plan.throttle.is_some() && !plan.latency.shows_operation();
+        let main = match intended {
+            true => total.intended.take(),
+            false => total.service[End::Committed as usize].take(),
+        };
+        main.unwrap_or_default()
+    }
+
     /// `count` events of the measurement as a rate.
     #[must_use]
     pub fn per_second(&self, count: u64) -> f64 {
@@ -102,23 +135,19 @@ impl Repetition {
     }
 }
 
-/// Everything that a run found out.
+/// What is the same for every repetition, and what the figures depend on besides the protocol.
 #[derive(Debug)]
-pub struct Outcome {
-    /// The protocol.
-    pub protocol: ProtocolFacts,
+pub struct Environment {
     /// Shards of the store.
     pub shards: usize,
     /// Names of the kinds of transaction.
     pub kinds: &'static [&'static str],
-    /// What the workload counted.
+    /// What the workload counts.
     pub tally_rows: &'static [TallyRow],
     /// What a reader of the figures must know about the workload.
     pub basis: Vec<(&'static str, String)>,
-    /// Operations of one transaction.
-    pub operations_per_transaction: u64,
-    /// Why attempts can fail, in the order of the counters.
-    pub abort_reasons: Vec<&'static str>,
+    /// Operations of one transaction, on average.
+    pub operations_per_transaction: f64,
     /// The machine.
     pub machine: Machine,
     /// What it costs to look at the clock.
@@ -127,19 +156,47 @@ pub struct Outcome {
     pub harness: HarnessCost,
     /// How skewed the requests are.
     pub skew: Option<Skew>,
+}
+
+impl Environment {
+    /// Counts of broken promises among `tallies`, by name.
+    pub fn violations<'a>(
+        &self,
+        tallies: &'a [u64],
+    ) -> impl Iterator<Item = (&'static str, u64)> + 'a {
+        let counted = self.tally_rows.iter().zip(tallies);
+        counted
+            .filter(|(row, count)| row.role == TallyRole::Violation && **count > 0)
+            .map(|(row, count)| (row.name, *count))
+    }
+}
+
+/// Everything that a run found out.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The protocol.
+    pub protocol: ProtocolFacts,
+    /// What its repetitions have in common.
+    pub environment: Environment,
     /// The repetitions; fewer than planned after an interruption.
     pub repetitions: Vec<Repetition>,
 }
 
 impl Outcome {
     /// Counts of broken promises, over all repetitions, by name.
-    pub fn violations(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let rows = self.tally_rows.iter().enumerate();
-        let rows = rows.filter(|(_, row)| row.role == TallyRole::Violation);
-        rows.map(|(index, row)| {
-            (row.name, self.repetitions.iter().map(|repetition| repetition.tallies[index]).sum())
-        })
-        .filter(|(_, count)| *count > 0)
+    #[must_use]
+    pub fn violations(&self) -> Vec<(&'static str, u64)> {
+        let mut sums = vec![0; self.environment.tally_rows.len()];
+        for repetition in &self.repetitions {
+            sums.iter_mut().zip(&repetition.tallies).for_each(|(sum, count)| *sum += count);
+        }
+        self.environment.violations(&sums).collect()
+    }
+
+    /// How many audits found a broken promise, over all repetitions.
+    #[must_use]
+    pub fn broken_audits(&self) -> u64 {
+        self.repetitions.iter().map(|repetition| repetition.audits.broken_count()).sum()
     }
 
     /// Whether someone stopped the run before its end.
@@ -176,13 +233,14 @@ pub fn probe_harness<W: Workload>(
         .unwrap_or_else(|| Err(RunError::Protocol(plan.protocol.clone())))
 }
 
+/// One protocol's run of a workload, and who watches and who stops it.
 #[derive(Clone, Copy)]
-struct Session<'a, W: Workload> {
-    workload: &'a W,
-    plan: &'a Plan,
-    stop: &'a AtomicBool,
-    observer: &'a dyn Observer,
-    stopwatch: Stopwatch,
+pub(super) struct Session<'a, W: Workload> {
+    pub(super) workload: &'a W,
+    pub(super) plan: &'a Plan,
+    pub(super) stop: &'a AtomicBool,
+    pub(super) observer: &'a dyn Observer,
+    pub(super) stopwatch: Stopwatch,
 }
 
 struct RunSession<'a, W: Workload>(Session<'a, W>);
@@ -210,19 +268,13 @@ impl<W: Workload> protocol::Visitor for ProbeHarness<'_, W> {
 
 impl<W: Workload> Session<'_, W> {
     fn run<P: Protocol>(&self) -> Result<Outcome, RunError> {
-        let Session { workload, plan, .. } = *self;
-        memory::check(workload.footprint())?;
+        let Session { plan, .. } = *self;
         let cores = plan.pinning.resolve()?;
-        let shards = self.store::<P>()?.shard_count();
-        let machine = Machine::observe();
-        let clock = self.stopwatch.cost();
-        self.observer.calibrating();
-        let harness = self.harness::<P>(HARNESS_BRIEFLY)?;
-        let skew = skew::measure(workload, plan.seed, plan.threads);
+        let environment = self.survey::<P>()?;
         let mut repetitions = Vec::new();
         for number in 1..=plan.repetitions {
             self.observer.repetition(number, plan.repetitions);
-            let Some(repetition) = self.repetition::<P>(cores.as_deref())? else {
+            let Some(repetition) = self.compared::<P>(cores.as_deref())? else {
                 break;
             };
             let interrupted = repetition.interrupted || repetition.starved;
@@ -237,17 +289,29 @@ impl<W: Workload> Session<'_, W> {
         }
         Ok(Outcome {
             protocol: protocol_facts(P::NAME).expect("a protocol is registered by its name"),
+            environment,
+            repetitions,
+        })
+    }
+
+    /// Finds out what all repetitions have in common.
+    pub(super) fn survey<P: Protocol>(&self) -> Result<Environment, RunError> {
+        let Session { workload, plan, .. } = *self;
+        memory::check(workload.footprint())?;
+        let shards = self.store::<P>()?.shard_count();
+        let machine = Machine::observe();
+        let clock = self.stopwatch.cost();
+        self.observer.calibrating();
+        Ok(Environment {
             shards,
             kinds: workload.kinds(),
             tally_rows: workload.tallies(),
             basis: workload.basis(),
             operations_per_transaction: workload.operations_per_transaction(),
-            abort_reasons: AbortReason::ALL.iter().map(|reason| reason.name()).collect(),
             machine,
             clock,
-            harness,
-            skew,
-            repetitions,
+            harness: self.harness::<P>(HARNESS_BRIEFLY)?,
+            skew: skew::measure(workload, plan.seed, plan.threads),
         })
     }
 
@@ -266,21 +330,96 @@ impl<W: Workload> Session<'_, W> {
         Ok(builder.build_with()?)
     }
 
+    /// One repetition; where there are long readers, after one without them.
+    fn compared<P: Protocol>(&self, cores: Cores<'_>) -> Result<Option<Repetition>, RunError> {
+        let Some(reader) = self.plan.long_reader else {
+            return self.repetition::<P>(cores);
+        };
+        let Some(without) = self.repetition_in::<P>(cores, Company::Watch)? else {
+            return Ok(None);
+        };
+        if without.interrupted || without.starved {
+            return Ok(Some(without));
+        }
+        let usual = without.long_reader.as_ref().map(|facts| facts.with).unwrap_or_default();
+        let with = self.repetition_in::<P>(cores, Company::Readers(reader, &usual))?;
+        Ok(with.map(|mut with| {
+            if let Some(facts) = &mut with.long_reader {
+                facts.throughput_without = without.throughput();
+            }
+            with.audits.include(without.audits);
+            with
+        }))
+    }
+
     /// One repetition; `None` if it was stopped before it measured anything.
-    fn repetition<P: Protocol>(
+    pub(super) fn repetition<P: Protocol>(
         &self,
-        cores: Option<&[core_affinity::CoreId]>,
+        cores: Cores<'_>,
+    ) -> Result<Option<Repetition>, RunError> {
+        self.repetition_in::<P>(cores, Company::None)
+    }
+
+    fn repetition_in<P: Protocol>(
+        &self,
+        cores: Cores<'_>,
+        company: Company<'_>,
     ) -> Result<Option<Repetition>, RunError> {
         let Session { workload, plan, stop, .. } = *self;
         let store = self.store::<P>()?;
+        let requests = requests::fingerprint(workload, plan, &store)?;
         let tables = workload.open(&store)?;
         let Some(load) = self.load(&store, &tables)? else {
             return Ok(None);
         };
+        self.observer.running(plan);
+        let started = SystemTime::now() + plan.warmup;
+        let auditor =
+            Auditor { workload, store: &store, tables: &tables, interval: plan.audit_interval };
+        let mut audits = Audits::default();
+        let (collected, long_reader) = auditor
+            .beside(&mut audits, || company.beside(&store, || self.work(&store, &tables, cores)))
+            .map_err(RunError::Store)?;
+        // Relaxed: the workers have been joined; only whether someone asked is of interest.
+        let interrupted = stop.load(Ordering::Relaxed);
+        let Collected { stats, steps, tallies, missed, measured, error, starved } = collected?;
+        if let Some(error) = error {
+            return Err(RunError::Store(TransactionError::Error(error)));
+        }
+        let Some((from_ns, to_ns)) = measured else {
+            return Ok(None);
+        };
+        // The audit's own reading is no part of what the store did.
+        let stats_of_store = store.stats();
+        auditor.audit(&mut audits, Moment::After).map_err(RunError::Store)?;
+        Ok(Some(Repetition {
+            requests,
+            load,
+            started,
+            elapsed: Duration::from_nanos(to_ns - from_ns),
+            stats,
+            steps,
+            tallies,
+            audits,
+            long_reader,
+            missed,
+            store: stats_of_store,
+            interrupted,
+            starved,
+        }))
+    }
+
+    /// Runs the workers to their end.
+    fn work<P: Protocol>(
+        &self,
+        store: &Store<P>,
+        tables: &W::Tables<P>,
+        cores: Cores<'_>,
+    ) -> Result<Collected, RunError> {
+        let Session { workload, plan, stop, .. } = *self;
         let shared = self.shared();
         let run = |index, lines: Lines| {
-            let threads = plan.threads;
-            let worker = workload.worker(&store, &tables, plan.seed, index, threads);
+            let worker = workload.worker(store, tables, plan.seed, index, plan.threads);
             run_worker(&shared, index, worker, lines);
         };
         let crew = Crew {
@@ -290,42 +429,20 @@ impl<W: Workload> Session<'_, W> {
             pinned: cores,
             stop,
         };
-        self.observer.running(plan);
-        let launched = (SystemTime::now(), Instant::now());
-        let collected = crew.run(&run, &mut |collector| {
+        let launched = Instant::now();
+        crew.run(&run, &mut |collector| {
             self.observer.ticked(&Tick {
-                elapsed: launched.1.elapsed(),
+                elapsed: launched.elapsed(),
                 committed: collector.committed(),
                 step: collector.last_step(),
             });
-        })?;
-        // Relaxed: the workers have been joined; only whether someone asked is of interest.
-        let interrupted = stop.load(Ordering::Relaxed);
-        let Collected { stats, steps, tallies, missed, measured, error, starved } = collected;
-        if let Some(error) = error {
-            return Err(RunError::Store(TransactionError::Error(error)));
-        }
-        let Some((from_ns, to_ns)) = measured else {
-            return Ok(None);
-        };
-        Ok(Some(Repetition {
-            load,
-            started: launched.0 + plan.warmup,
-            elapsed: Duration::from_nanos(to_ns - from_ns),
-            stats,
-            steps,
-            tallies,
-            missed,
-            store: store.stats(),
-            interrupted,
-            starved,
-        }))
+        })
     }
 
     fn shared(&self) -> Shared {
         let Session { workload, plan, stopwatch, .. } = *self;
         let nanoseconds = |duration: Duration| duration.as_nanos() as u64;
-        let operations = workload.operations_per_transaction() as f64;
+        let operations = workload.operations_per_transaction();
         Shared {
             course: Course {
                 threads: plan.threads,

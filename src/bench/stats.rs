@@ -60,6 +60,11 @@ pub struct Counts {
     pub ends: [u64; End::COUNT],
     /// Failed attempts by reason.
     pub aborts: [u64; AbortReason::COUNT],
+    /// The time of the workers in transactions, each from its first start to its end.
+    pub busy_ns: u64,
+    /// The part of it that was for nothing: what came before the attempt that committed, waiting
+    /// for the next attempt included, and all of a transaction that was given up.
+    pub wasted_ns: u64,
 }
 
 impl Counts {
@@ -84,14 +89,39 @@ impl Counts {
     /// The share of attempts that conflicts ended.
     #[must_use]
     pub fn abort_rate(&self) -> f64 {
-        if self.attempts == 0 { 0.0 } else { self.conflicts() as f64 / self.attempts as f64 }
+        share(self.conflicts(), self.attempts)
     }
+
+    /// The share of the workers' time in transactions that was for nothing.
+    #[must_use]
+    pub fn wasted_share(&self) -> f64 {
+        share(self.wasted_ns, self.busy_ns)
+    }
+
+    /// Attempts beyond the first, for each transaction that ended.
+    #[must_use]
+    pub fn retries_per_transaction(&self) -> f64 {
+        let transactions = self.transactions();
+        share(self.attempts.saturating_sub(transactions), transactions)
+    }
+
+    /// The share of transactions that were given up.
+    #[must_use]
+    pub fn gave_up_share(&self) -> f64 {
+        share(self.ends[End::GaveUp as usize], self.transactions())
+    }
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 impl AddAssign<&Counts> for Counts {
     fn add_assign(&mut self, other: &Counts) {
-        let Counts { attempts, ends, aborts } = other;
+        let Counts { attempts, ends, aborts, busy_ns, wasted_ns } = other;
         self.attempts += attempts;
+        self.busy_ns += busy_ns;
+        self.wasted_ns += wasted_ns;
         self.ends.iter_mut().zip(ends).for_each(|(sum, count)| *sum += count);
         self.aborts.iter_mut().zip(aborts).for_each(|(sum, count)| *sum += count);
     }
@@ -131,6 +161,36 @@ fn merge_latencies(sum: &mut Option<Latencies>, part: &Option<Latencies>) {
     }
 }
 
+/// The times of one transaction.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// From its first start to its end.
+    pub(super) service_ns: u64,
+    /// The part of it that was for nothing.
+    pub(super) wasted_ns: u64,
+    /// From its intended start to its end, if a schedule had one.
+    pub(super) intended_ns: Option<u64>,
+}
+
+impl Times {
+    /// The times of a transaction that has just ended. Only one that was tried again costs a
+    /// reading of another clock.
+    #[inline]
+    pub(super) fn of(
+        service_ns: u64,
+        intended_ns: Option<u64>,
+        end: End,
+        attempts: &Attempts,
+    ) -> Self {
+        let wasted_ns = match (end, attempts.retried_at) {
+            (End::GaveUp, _) => service_ns,
+            (_, None) => 0,
+            (_, Some(at)) => service_ns.saturating_sub(at.elapsed().as_nanos() as u64),
+        };
+        Times { service_ns, wasted_ns, intended_ns }
+    }
+}
+
 /// What one worker, or all of them, saw in one stretch of time.
 #[derive(Debug, Clone)]
 pub struct Stats {
@@ -151,17 +211,13 @@ impl Stats {
         }
     }
 
-    /// Takes note of one transaction. `due` is its intended start, if a schedule had one.
+    /// Takes note of one transaction.
     #[inline]
-    pub(super) fn record(
-        &mut self,
-        kind: usize,
-        end: End,
-        attempts: &Attempts,
-        service_ns: u64,
-        intended_ns: Option<u64>,
-    ) {
+    pub(super) fn record(&mut self, kind: usize, end: End, attempts: &Attempts, times: Times) {
+        let Times { service_ns, wasted_ns, intended_ns } = times;
         let stats = &mut self.kinds[kind];
+        stats.counts.busy_ns += service_ns;
+        stats.counts.wasted_ns += wasted_ns;
         stats.counts.attempts += attempts.attempts;
         stats.counts.ends[end as usize] += 1;
         stats.service[end as usize].get_or_insert_default().record(service_ns);
@@ -218,7 +274,9 @@ mod tests {
             let mut attempts = Attempts { attempts: 1 + i % 3, ..Attempts::default() };
             attempts.aborts[0] = i % 3;
             for stats in [&mut parts[(i % 3 == 0) as usize], &mut together] {
-                stats.record(kind, end, &attempts, service, Some(service + 5));
+                let intended_ns = Some(service + 5);
+                let times = Times { service_ns: service, wasted_ns: i % 3, intended_ns };
+                stats.record(kind, end, &attempts, times);
             }
         }
         let mut merged = Stats::new(2);
@@ -231,7 +289,26 @@ mod tests {
                 assert_eq!(of(a), of(b));
             }
         }
-        assert_eq!(merged.total().counts.transactions(), 1_000);
+        let counts = merged.total().counts;
+        assert_eq!(counts.transactions(), 1_000);
+        assert_eq!(counts.busy_ns, (0..1_000).map(|i| i * i + 1).sum::<u64>());
+        assert_eq!(counts.wasted_ns, (0..1_000).map(|i| i % 3).sum::<u64>());
+    }
+
+    #[test]
+    fn time_before_the_last_attempt_is_wasted() {
+        const HOUR_NS: u64 = 3_600_000_000_000;
+        let wasted = |end, retried_at| {
+            let attempts = Attempts { attempts: 2, retried_at, ..Attempts::default() };
+            Times::of(HOUR_NS, None, end, &attempts).wasted_ns
+        };
+        assert_eq!(wasted(End::Committed, None), 0);
+        assert_eq!(wasted(End::GaveUp, None), HOUR_NS);
+        let minute = std::time::Duration::from_secs(60);
+        let began = std::time::Instant::now().checked_sub(minute);
+        // The last attempt took a minute, and as long as this thread was suspended for.
+        let before = wasted(End::Committed, began);
+        assert!(before <= HOUR_NS / 60 * 59 && before > HOUR_NS / 2, "{before}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The flags.
 
+use crate::bench::LongReader;
+use crate::protocol::NAMES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +13,8 @@ use std::time::Duration;
     version,
     about,
     after_help = "Exit codes: 0 done, 1 bad input or a file that cannot be written, 3 the store \
-                  broke a promise, 130 interrupted (what was measured is reported)."
+                  broke a promise, 4 a gate failed, 130 interrupted (what was measured is \
+                  reported)."
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -22,6 +25,8 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Load a fresh store, run a workload against it, report throughput and latency
     Run(Box<RunArguments>),
+    /// Run the same requests under several protocols, in turns, and say which differ
+    Compare(Box<CompareArguments>),
     /// Measure something other than the store
     #[command(subcommand)]
     Probe(Probe),
@@ -30,12 +35,17 @@ pub(super) enum Command {
         /// What to list
         what: Listing,
     },
+    /// Define a number of the reports
+    Explain {
+        /// Its name (see `list metrics`)
+        metric: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Probe {
     /// What the harness costs: the same requests and the same loop over an engine that does nothing
-    Harness(Box<WorkloadArguments>),
+    Harness(Box<ProbeArguments>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,11 +54,13 @@ pub(super) enum Listing {
     Protocols,
     /// Workloads that need no file, for -w
     Workloads,
+    /// Numbers of the reports, for explain and --gate
+    Metrics,
     /// Properties of workload files, for -p
     Properties,
 }
 
-/// What to run, and how fast: shared by every command that runs requests.
+/// What to run: shared by every command that runs requests.
 #[derive(Debug, Clone, Args)]
 pub(super) struct WorkloadArguments {
     /// A workload that needs no file (see `list workloads`); ycsb-a unless there is a -P
@@ -60,13 +72,7 @@ pub(super) struct WorkloadArguments {
     /// One property; wins over all files
     #[arg(short = 'p', long = "property", value_name = "NAME=VALUE")]
     pub(super) properties: Vec<String>,
-    /// The concurrency-control protocol (see `list protocols`)
-    #[arg(long, value_name = "NAME", default_value = "mvocc")]
-    pub(super) protocol: String,
-    /// Worker threads; all processors unless set
-    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
-    pub(super) threads: Option<usize>,
-    /// How long to measure, like 10s or 2m; 5s unless something else ends the run
+    /// How long to measure, like 10s or 2m; 5s (compare: 1s) unless something else ends the run
     #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
     pub(super) duration: Option<Duration>,
     /// The seed of everything random, decimal or 0x...; random unless set, and printed
@@ -74,10 +80,21 @@ pub(super) struct WorkloadArguments {
     pub(super) seed: Option<u64>,
 }
 
+/// With what to run it: shared by the commands that measure one protocol.
 #[derive(Debug, Clone, Args)]
-pub(super) struct RunArguments {
-    #[command(flatten)]
-    pub(super) workload: WorkloadArguments,
+pub(super) struct EngineArguments {
+    /// The concurrency-control protocol (see `list protocols`)
+    #[arg(long, value_name = "NAME", default_value = NAMES[0])]
+    pub(super) protocol: String,
+    /// Worker threads, a number or a multiple of the processors like 2x; 1x unless set
+    #[arg(short, long, value_name = "N", value_parser = parse_threads)]
+    #[arg(allow_negative_numbers = true)]
+    pub(super) threads: Option<ThreadCount>,
+}
+
+/// How to measure it: shared by the commands that measure the store.
+#[derive(Debug, Clone, Args)]
+pub(super) struct MeasureArguments {
     /// Transactions to run, all threads together
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
     pub(super) transactions: Option<u64>,
@@ -87,15 +104,40 @@ pub(super) struct RunArguments {
     /// Shards of the store; one for each processor unless set
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(super) shards: Option<usize>,
-    /// The isolation level; the protocol's own unless set
-    #[arg(long, value_name = "LEVEL")]
-    pub(super) isolation: Option<String>,
     /// Bind threads to processors: none, compact, or a list like 0,2-3
     #[arg(long, value_name = "WHERE", default_value = "none")]
     pub(super) pin: String,
+    /// No progress on stderr
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct ProbeArguments {
+    #[command(flatten)]
+    pub(super) workload: WorkloadArguments,
+    #[command(flatten)]
+    pub(super) engine: EngineArguments,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct RunArguments {
+    #[command(flatten)]
+    pub(super) workload: WorkloadArguments,
+    #[command(flatten)]
+    pub(super) engine: EngineArguments,
+    #[command(flatten)]
+    pub(super) measure: MeasureArguments,
+    /// The isolation level; the protocol's own unless set
+    #[arg(long, value_name = "LEVEL")]
+    pub(super) isolation: Option<String>,
     /// Repetitions, each with a fresh store and the same requests
     #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     pub(super) reps: u32,
+    /// Snapshots held open beside the workload, like n=1,hold=5s; every repetition is run without
+    /// them first, to compare with
+    #[arg(long, value_name = "READERS", value_parser = LongReader::parse)]
+    pub(super) long_reader: Option<LongReader>,
     /// Write everything as JSON (schema chronolith.run/v1)
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
@@ -108,9 +150,79 @@ pub(super) struct RunArguments {
     /// Write a histogram for each second and kind, for HdrHistogram's log tools
     #[arg(long, value_name = "FILE")]
     pub(super) hlog: Option<PathBuf>,
-    /// No progress on stderr
-    #[arg(short, long)]
-    pub(super) quiet: bool,
+}
+
+/// `--gate` takes the metric, a comparison and a percentage; see the help below.
+const GATE_HELP: &str = "\
+Gates: --gate 'throughput>-5%' demands that every protocol is less than 5 % slower than the \
+baseline, --gate 'p99<+10%' that its 99th percentile is less than 10 % above the baseline's. A \
+share (abort-rate, wasted-work) and a count (retries) are compared by difference: +10% is 0.1. A \
+gate fails only if the whole 95 % interval lies beyond the bound; if the bound lies in the \
+interval the gate is called inconclusive and passes. Exit code 4 says that a gate failed.
+
+Without -d, -n or recordcount each cell loads 100,000 records and is measured for 1s after 250ms.";
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = GATE_HELP)]
+pub(super) struct CompareArguments {
+    #[command(flatten)]
+    pub(super) workload: WorkloadArguments,
+    /// The protocols, with commas between them (see `list protocols`), or all
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "all")]
+    pub(super) protocols: Vec<String>,
+    /// The protocol that the others are compared with; the default one, or else the first, if unset
+    #[arg(long, value_name = "NAME")]
+    pub(super) baseline: Option<String>,
+    /// Worker threads, numbers or multiples of the processors like 1x,2x,8x: a table for each
+    #[arg(short, long, value_name = "N", value_parser = parse_threads, value_delimiter = ',')]
+    #[arg(allow_negative_numbers = true)]
+    pub(super) threads: Vec<ThreadCount>,
+    #[command(flatten)]
+    pub(super) measure: MeasureArguments,
+    /// Repetitions, each with requests of its own, the same for all protocols
+    #[arg(long, value_name = "N", default_value_t = 8, allow_negative_numbers = true)]
+    pub(super) reps: u32,
+    /// A bound that every protocol has to keep, like 'throughput>-5%'; several are allowed
+    #[arg(long = "gate", value_name = "GATE", value_delimiter = ',')]
+    pub(super) gates: Vec<String>,
+    /// Write everything as JSON (schema chronolith.compare/v1)
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// Write a row for each protocol and repetition, and one for all its repetitions
+    #[arg(long, value_name = "FILE")]
+    pub(super) csv: Option<PathBuf>,
+    /// Write the tables as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub(super) markdown: Option<PathBuf>,
+}
+
+/// A number of threads: as such, or for each processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ThreadCount {
+    Exactly(usize),
+    PerProcessor(usize),
+}
+
+impl ThreadCount {
+    pub(super) fn resolve(self) -> usize {
+        match self {
+            ThreadCount::Exactly(threads) => threads,
+            ThreadCount::PerProcessor(factor) => {
+                std::thread::available_parallelism().map_or(1, usize::from).saturating_mul(factor)
+            }
+        }
+    }
+}
+
+fn parse_threads(text: &str) -> Result<ThreadCount, String> {
+    let (digits, of): (_, fn(usize) -> ThreadCount) = match text.strip_suffix('x') {
+        Some(factor) => (factor, ThreadCount::PerProcessor),
+        None => (text, ThreadCount::Exactly),
+    };
+    let number = digits.parse().map_err(|error| {
+        format!("{error}; write a number, or a multiple of the processors like 2x")
+    })?;
+    Ok(of(number))
 }
 
 /// A duration with units, or a plain number of seconds.
@@ -137,6 +249,17 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn thread_counts_are_read() {
+        assert_eq!(parse_threads("12"), Ok(ThreadCount::Exactly(12)));
+        assert_eq!(parse_threads("8x"), Ok(ThreadCount::PerProcessor(8)));
+        let one = ThreadCount::PerProcessor(1).resolve();
+        assert_eq!(ThreadCount::PerProcessor(8).resolve(), 8 * one);
+        for bad in ["", "x", "-1", "1.5x", "2X", "99999999999999999999"] {
+            assert!(parse_threads(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::arguments::Listing;
 use super::{Failure, print};
-use crate::bench::{CLIENT_ROWS, protocol_facts};
+use crate::bench::{CLIENT_ROWS, METRICS, Metric, protocol_facts};
 use crate::protocol;
 use crate::workload::{PropertyRow, Rule, presets, property_rows};
 
@@ -14,7 +14,11 @@ pub(super) fn list(what: Listing) -> Result<(), Failure> {
             let rows = presets().map(|preset| [preset.name, preset.summary].map(str::to_owned));
             rows.map(Vec::from).collect()
         }
-        Listing::Properties => property_rows().chain(CLIENT_ROWS).map(property).collect(),
+        Listing::Metrics => METRICS.iter().map(metric).collect(),
+        Listing::Properties => {
+            let every = CLIENT_ROWS.iter().map(|row| ("any", row));
+            property_rows().chain(every).map(property).collect()
+        }
     };
     print(&mut |out| {
         let widths = widths(&rows);
@@ -32,20 +36,22 @@ pub(super) fn list(what: Listing) -> Result<(), Failure> {
 fn protocols() -> Vec<Vec<String>> {
     let facts = protocol::NAMES.iter().filter_map(|name| protocol_facts(name));
     let rows = facts.map(|facts| {
-        let strictly = if facts.strict { "strictly " } else { "" };
-        let level = format!("{strictly}{}", facts.isolation);
-        vec![facts.name.to_owned(), level, facts.progress, facts.summary.to_owned()]
+        vec![facts.name.to_owned(), facts.level(), facts.progress, facts.summary.to_owned()]
     });
     rows.collect()
 }
 
-fn property(row: &PropertyRow) -> Vec<String> {
+fn metric(row: &Metric) -> Vec<String> {
+    [row.name, row.column, row.summary].map(str::to_owned).into()
+}
+
+fn property((workload, row): (&str, &PropertyRow)) -> Vec<String> {
     let meaning = match row.rule {
         Rule::Honoured => row.meaning.to_owned(),
         Rule::Accepts(_, advice) => format!("{} (other values are refused: {advice})", row.meaning),
         Rule::Refused(advice) => format!("{} (refused: {advice})", row.meaning),
     };
-    vec![row.name.to_owned(), row.default.to_owned(), meaning]
+    vec![row.name.to_owned(), row.default.to_owned(), workload.to_owned(), meaning]
 }
 
 fn widths(rows: &[Vec<String>]) -> Vec<usize> {

@@ -1,12 +1,16 @@
 //! The `chronolith` command: flags in, report out. What it does is in the layers below.
 
 mod arguments;
+mod compare;
+mod explain;
 mod list;
 mod probe;
 mod progress;
 mod run;
 mod settings;
 
+use crate::bench::RunError;
+use crate::report::{Outputs, WriteOutput};
 use crate::sync::{AtomicBool, Ordering};
 use arguments::{Arguments, Command, Probe};
 use clap::error::ErrorKind;
@@ -18,6 +22,8 @@ use std::process::ExitCode;
 const INTERRUPTED: u8 = 130;
 /// The exit code after a broken promise of the store.
 const VIOLATED: u8 = 3;
+/// The exit code after a gate that failed.
+const GATE_FAILED: u8 = 4;
 /// The exit code after anything else that went wrong.
 const FAILED: u8 = 1;
 
@@ -38,6 +44,14 @@ impl Failure {
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
         Failure { code: FAILED, line: Some(error.to_string()) }
+    }
+}
+
+/// A run that was stopped before it measured anything has been interrupted and has not failed.
+fn from_run(error: RunError) -> Failure {
+    match error {
+        RunError::InterruptedEarly => Failure { code: INTERRUPTED, line: Some(error.to_string()) },
+        error => error.into(),
     }
 }
 
@@ -64,6 +78,8 @@ fn dispatch() -> Result<(), Failure> {
         None => print(&mut |out| write!(out, "{}", Arguments::command().render_help())),
         Some(Command::Run(arguments)) => run::run(&arguments),
         Some(Command::Probe(Probe::Harness(arguments))) => probe::harness(&arguments),
+        Some(Command::Compare(arguments)) => compare::compare(&arguments),
+        Some(Command::Explain { metric }) => explain::explain(&metric),
         Some(Command::List { what }) => list::list(what),
     }
 }
@@ -98,6 +114,21 @@ fn print(write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), 
         }
         _ => Ok(()),
     }
+}
+
+/// Writes the table and then the files: the table is there even if a file cannot be written.
+fn deliver(
+    table: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    outputs: &Outputs,
+    write: WriteOutput<'_>,
+) -> Result<(), Failure> {
+    let printed = print(table);
+    let mut errors = outputs.write(write);
+    let Some(last) = errors.pop() else {
+        return printed;
+    };
+    errors.iter().for_each(|error| complain(&error.to_string()));
+    Err(last.into())
 }
 
 /// Set by the first Ctrl-C (or SIGTERM): the run ends and reports what it has.

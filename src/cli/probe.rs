@@ -1,6 +1,6 @@
 //! `chronolith probe`.
 
-use super::arguments::WorkloadArguments;
+use super::arguments::ProbeArguments;
 use super::progress::Progress;
 use super::settings::with_workload;
 use super::{Failure, INTERRUPTED, print, watch_signals};
@@ -14,13 +14,13 @@ use std::time::Duration;
 const DURATION: Duration = Duration::from_secs(2);
 
 /// Measures the harness.
-pub(super) fn harness(arguments: &WorkloadArguments) -> Result<(), Failure> {
-    let properties = arguments.gather()?;
+pub(super) fn harness(arguments: &ProbeArguments) -> Result<(), Failure> {
+    let properties = arguments.workload.gather()?;
     with_workload(&properties, ProbeWorkload { arguments, properties: &properties })
 }
 
 struct ProbeWorkload<'a> {
-    arguments: &'a WorkloadArguments,
+    arguments: &'a ProbeArguments,
     properties: &'a Properties,
 }
 
@@ -30,19 +30,21 @@ impl WorkloadVisitor for ProbeWorkload<'_> {
     fn visit<W: Workload>(self, workload: W) -> Result<(), Failure> {
         let ProbeWorkload { arguments, properties } = self;
         let client = ClientProperties::read(properties)?;
-        let duration = arguments.duration.unwrap_or(DURATION);
+        let duration = arguments.workload.duration.unwrap_or(DURATION);
         let plan = Plan {
-            protocol: arguments.protocol.clone(),
-            threads: arguments.threads(&client),
+            protocol: arguments.engine.protocol.clone(),
+            threads: arguments.engine.threads(&client),
             limit: Limit { duration: Some(duration), transactions: None },
             warmup: Duration::ZERO,
-            seed: arguments.seed(),
+            seed: arguments.workload.seed(),
             shards: None,
             pinning: Pinning::None,
             repetitions: 1,
             throttle: None,
             latency: LatencyBasis::Operation,
             interval: Duration::from_secs(1),
+            audit_interval: None,
+            long_reader: None,
             keep_interval_histograms: false,
         };
         let progress = Progress::new(false, None, &plan);
@@ -50,7 +52,7 @@ impl WorkloadVisitor for ProbeWorkload<'_> {
         let (cost, clock) = bench::probe_harness(&workload, &plan, stop, &progress)?;
         progress.clear();
         print(&mut |out| {
-            writeln!(out, "workload     {}, seed {}", arguments.shown_name(), plan.seed)?;
+            writeln!(out, "workload     {}, seed {}", arguments.workload.shown_name(), plan.seed)?;
             writeln!(
                 out,
                 "harness      {} a transaction, everything but the store: request, clock, counting",

@@ -1,6 +1,6 @@
 //! Progress on stderr: bars on a terminal, status lines where a property asks for them.
 
-use crate::bench::{Observer, Plan, Tick};
+use crate::bench::{ComparisonPlan, NextCell, Observer, Plan, Tick};
 use crate::report::{latency, rate};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
@@ -9,6 +9,22 @@ use std::time::Duration;
 
 /// How often a bar is drawn at most, per second.
 const DRAWS_PER_SECOND: u8 = 10;
+
+/// A bar that is seen on a terminal only, and nowhere when the user wants quiet.
+fn bar(quiet: bool) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    bar.set_draw_target(if quiet || !io::stderr().is_terminal() {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND)
+    });
+    bar
+}
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).expect("a constant template is valid");
+    style.progress_chars("=> ")
+}
 
 /// Shows how far a run is.
 #[derive(Debug)]
@@ -24,14 +40,8 @@ pub(super) struct Progress {
 impl Progress {
     /// Bars go to a terminal only, and nowhere when the user wants quiet.
     pub(super) fn new(quiet: bool, status: Option<Duration>, plan: &Plan) -> Self {
-        let bar = ProgressBar::new(0);
-        bar.set_draw_target(if quiet || !io::stderr().is_terminal() {
-            ProgressDrawTarget::hidden()
-        } else {
-            ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND)
-        });
         Progress {
-            bar,
+            bar: bar(quiet),
             status: status.filter(|_| !quiet),
             status_shown: Mutex::new(Duration::ZERO),
             length: plan.limit.duration.map(|duration| plan.warmup + duration),
@@ -45,8 +55,7 @@ impl Progress {
     }
 
     fn restart(&self, length: u64, template: &str) {
-        let style = ProgressStyle::with_template(template).expect("a constant template is valid");
-        self.bar.set_style(style.progress_chars("=> "));
+        self.bar.set_style(style(template));
         self.bar.reset();
         self.bar.set_length(length);
     }
@@ -106,5 +115,82 @@ impl Observer for Progress {
             self.bar.set_message(line.clone());
         }
         self.show_status(tick, &line);
+    }
+}
+
+/// Records that one processor loads in a second, for the first estimate only.
+const LOADED_PER_SECOND: f64 = 150_000.0;
+
+/// Shows how far a comparison is: one bar for all of it.
+#[derive(Debug)]
+pub(super) struct ComparisonProgress {
+    bar: ProgressBar,
+    blocks: u32,
+    /// Whether a line is wanted after each block.
+    status: bool,
+}
+
+impl ComparisonProgress {
+    /// As with a run, on a terminal only.
+    pub(super) fn new(quiet: bool, status: bool, plan: &ComparisonPlan) -> Self {
+        let bar = bar(quiet);
+        bar.set_style(style("[{bar:30}] {pos}/{len}, {eta} left; {msg}"));
+        bar.set_length(plan.cells() as u64);
+        ComparisonProgress { bar, blocks: plan.plan.repetitions, status: status && !quiet }
+    }
+
+    /// Says how long it will take, as far as that is known before the first repetition.
+    pub(super) fn estimate(&self, records: u64, plan: &ComparisonPlan) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+        let load = Duration::from_secs_f64(records as f64 / (LOADED_PER_SECOND * processors));
+        let cells = plan.cells();
+        let line = match plan.plan.limit.duration {
+            Some(duration) => {
+                let cell = (plan.plan.warmup + duration + load).as_secs_f64();
+                let seconds = (cell * cells as f64).ceil() as u64;
+                let about = humantime::format_duration(Duration::from_secs(seconds));
+                format!(
+                    "{cells} repetitions in all: about {about} (Ctrl-C reports what is complete)"
+                )
+            }
+            None => format!("{cells} repetitions in all (Ctrl-C reports what is complete)"),
+        };
+        self.bar.println(line);
+    }
+
+    /// Removes the bar.
+    pub(super) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Observer for ComparisonProgress {
+    fn calibrating(&self) {
+        self.bar.set_message("measuring the harness");
+        self.bar.tick();
+    }
+
+    fn cell(&self, next: &NextCell<'_>) {
+        let NextCell { done, block, protocol, threads } = next;
+        self.bar.set_position(*done as u64);
+        let blocks = self.blocks;
+        self.bar
+            .set_message(format!("repetition {block} of {blocks}: {protocol}, {threads} threads"));
+    }
+
+    fn block(&self, number: u32, of: u32) {
+        if self.status {
+            // A status line that cannot be written is not worth the comparison.
+            self.bar.suspend(|| {
+                let _ = writeln!(io::stderr(), "repetition {number} of {of} is complete");
+            });
+        }
+    }
+
+    fn ticked(&self, _tick: &Tick<'_>) {
+        self.bar.tick();
     }
 }

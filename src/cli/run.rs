@@ -2,15 +2,12 @@
 
 use super::arguments::RunArguments;
 use super::progress::Progress;
-use super::settings::{Ending, fingerprint, shell_word, with_workload};
-use super::{Failure, INTERRUPTED, VIOLATED, complain, print, watch_signals};
-use crate::bench::{self, ClientProperties, Limit, Outcome, Pinning, Plan, Throttle};
+use super::settings::{DEFAULT_DURATION, Ending, fingerprint, replay, with_workload};
+use super::{Failure, INTERRUPTED, VIOLATED, deliver, from_run, watch_signals};
+use crate::bench::{self, ClientProperties, Outcome, Plan};
 use crate::report::{Output, Outputs, Report, RunFacts, write_table};
 use crate::workload::{Properties, PropertyError, Workload, WorkloadVisitor};
-use std::time::Duration;
-
-/// The length of one step of the timeline.
-const INTERVAL: Duration = Duration::from_secs(1);
+use std::io::Write;
 
 /// Loads, runs, reports.
 pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
@@ -24,7 +21,7 @@ fn check_isolation(arguments: &RunArguments) -> Result<(), Failure> {
     let Some(asked) = &arguments.isolation else {
         return Ok(());
     };
-    let name = &arguments.workload.protocol;
+    let name = &arguments.engine.protocol;
     let facts =
         bench::protocol_facts(name).ok_or_else(|| bench::RunError::Protocol(name.clone()))?;
     if *asked == facts.isolation {
@@ -50,24 +47,27 @@ impl WorkloadVisitor for RunWorkload<'_> {
         let client = ClientProperties::read(properties)?;
         let ending = Ending::resolve(
             arguments.workload.duration,
-            arguments.transactions,
-            arguments.warmup,
+            arguments.measure.transactions,
+            arguments.measure.warmup,
             &client,
             workload.operations_per_transaction(),
+            DEFAULT_DURATION,
         );
         let outputs = Outputs::open(output_files(arguments))?;
-        let plan = plan(arguments, &client, &ending, outputs.contains(Output::Hlog))?;
-        plan.check()?;
-        let notes = notes(arguments, &client, ending);
-        let progress = Progress::new(arguments.quiet, client.status, &plan);
+        let measure = &arguments.measure;
+        let engine = (arguments.engine.protocol.as_str(), arguments.engine.threads(&client));
+        let seed = arguments.workload.seed();
+        let plan = Plan {
+            keep_interval_histograms: outputs.contains(Output::Hlog),
+            long_reader: arguments.long_reader,
+            ..measure.plan(engine, arguments.reps, seed, &client, &ending)?
+        };
+        let asked = arguments.engine.threads.map(|threads| threads.resolve());
+        let notes = measure.notes(asked, &client, &ending);
+        let progress = Progress::new(measure.quiet, client.status, &plan);
         let outcome = bench::run(&workload, &plan, watch_signals(), &progress);
         progress.clear();
-        let outcome = outcome.map_err(|error| match error {
-            bench::RunError::InterruptedEarly => {
-                Failure { code: INTERRUPTED, line: Some(error.to_string()) }
-            }
-            error => error.into(),
-        })?;
+        let outcome = outcome.map_err(from_run)?;
         let facts = RunFacts {
             workload: arguments.workload.shown_name(),
             properties: properties.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
@@ -75,9 +75,11 @@ impl WorkloadVisitor for RunWorkload<'_> {
             label: client.label.clone(),
             notes,
             percentiles: client.percentiles.clone(),
-            replay: replay(arguments, &plan, outcome.shards),
+            replay: replay_line(arguments, &plan, outcome.environment.shards),
         };
-        report(&Report { outcome: &outcome, plan: &plan, facts: &facts }, &outputs)?;
+        let report = Report { outcome: &outcome, plan: &plan, facts: &facts };
+        let table = &mut |out: &mut dyn Write| write_table(out, &report);
+        deliver(table, &outputs, &|output, out| report.write(output, out))?;
         conclude(&outcome)
     }
 }
@@ -89,88 +91,150 @@ fn output_files(arguments: &RunArguments) -> Vec<(Output, std::path::PathBuf)> {
     files.into_iter().filter_map(|(output, path)| Some((output, path.clone()?))).collect()
 }
 
-fn plan(
-    arguments: &RunArguments,
-    client: &ClientProperties,
-    ending: &Ending,
-    keep_interval_histograms: bool,
-) -> Result<Plan, Failure> {
-    let pinning = Pinning::parse(&arguments.pin).map_err(bench::RunError::Pinning)?;
-    Ok(Plan {
-        protocol: arguments.workload.protocol.clone(),
-        threads: arguments.workload.threads(client),
-        limit: ending.limit,
-        warmup: ending.warmup,
-        seed: arguments.workload.seed(),
-        shards: arguments.shards,
-        pinning,
-        repetitions: arguments.reps,
-        throttle: client
-            .target
-            .map(|target| Throttle { operations_per_second: target, spin: client.spin }),
-        latency: client.latency,
-        interval: INTERVAL,
-        keep_interval_histograms,
-    })
-}
-
-/// What a reader should know about how the settings were read: no property is idle in silence.
-fn notes(arguments: &RunArguments, client: &ClientProperties, ending: Ending) -> Vec<String> {
-    let mut notes = ending.notes;
-    if let (Some(flag), Some(idle)) = (arguments.workload.threads, client.threads)
-        && flag as u64 != idle
-    {
-        notes.push(format!("threadcount={idle} is not used: -t {flag} is"));
-    }
-    if let (Some(_), Some(idle)) = (arguments.warmup, client.warmup) {
-        notes.push(format!("warmuptime={} is not used: --warmup is", idle.as_secs()));
-    }
-    if client.spin && client.target.is_none() {
-        notes.push("spin.sleep has no effect: there is no target to wait for".to_owned());
-    }
-    notes
-}
-
-/// The command line that does the same again.
-fn replay(arguments: &RunArguments, plan: &Plan, shards: usize) -> String {
-    let mut words = vec!["chronolith".to_owned(), "run".to_owned()];
-    words.extend(arguments.workload.replay_flags());
-    let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
-    let time = |duration: Duration| humantime::format_duration(duration).to_string();
-    let Limit { duration, transactions } = plan.limit;
-    add("-t", plan.threads.to_string());
-    if let Some(duration) = duration {
-        add("-d", time(duration).replace(' ', ""));
-    }
-    if let Some(transactions) = transactions {
-        add("-n", transactions.to_string());
-    }
-    add("--warmup", time(plan.warmup).replace(' ', ""));
-    add("--seed", plan.seed.to_string());
-    add("--shards", shards.to_string());
-    add("--protocol", plan.protocol.clone());
-    add("--pin", plan.pinning.to_string());
-    add("--reps", plan.repetitions.to_string());
-    words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
-}
-
-/// The table first: it is there even if a file cannot be written.
-fn report(report: &Report<'_>, outputs: &Outputs) -> Result<(), Failure> {
-    let printed = print(&mut |out| write_table(out, report));
-    let mut errors = outputs.write(report);
-    let Some(last) = errors.pop() else {
-        return printed;
-    };
-    errors.iter().for_each(|error| complain(&error.to_string()));
-    Err(last.into())
+fn replay_line(arguments: &RunArguments, plan: &Plan, shards: usize) -> String {
+    let mut engine = vec![("-t", plan.threads.to_string()), ("--protocol", plan.protocol.clone())];
+    engine.extend(plan.long_reader.map(|reader| ("--long-reader", reader.to_string())));
+    replay("run", &arguments.workload, plan, shards, &engine)
 }
 
 fn conclude(outcome: &Outcome) -> Result<(), Failure> {
-    if outcome.violations().next().is_some() {
+    if !outcome.violations().is_empty() || outcome.broken_audits() > 0 {
         return Err(Failure::silent(VIOLATED));
     }
     if outcome.interrupted() {
         return Err(Failure::silent(INTERRUPTED));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::arguments::{Arguments, Command};
+    use crate::protocol::Protocol;
+    use crate::workload::{Footprint, KeyStream, LoadWatch, Preset, PropertyRow, Seed, TallyRow};
+    use crate::{Error, Store, TransactionError};
+    use clap::Parser;
+
+    /// A workload that damages what it has loaded.
+    struct Damaged<W>(W);
+
+    /// The core workload's table and its number of records here.
+    const TABLE: &str = "usertable";
+    const RECORDS: u64 = 100;
+
+    impl<W: Workload> Workload for Damaged<W> {
+        type Tables<P: Protocol> = W::Tables<P>;
+        type Worker<'run, P: Protocol>
+            = W::Worker<'run, P>
+        where
+            Self: 'run;
+
+        const CLASSES: &'static [&'static str] = W::CLASSES;
+        const PRESETS: &'static [Preset] = W::PRESETS;
+        const PROPERTIES: &'static [PropertyRow] = W::PROPERTIES;
+
+        fn configure(properties: &Properties) -> Result<Self, PropertyError> {
+            W::configure(properties).map(Damaged)
+        }
+
+        fn kinds(&self) -> &'static [&'static str] {
+            self.0.kinds()
+        }
+
+        fn tallies(&self) -> &'static [TallyRow] {
+            self.0.tallies()
+        }
+
+        fn operations_per_transaction(&self) -> f64 {
+            self.0.operations_per_transaction()
+        }
+
+        fn basis(&self) -> Vec<(&'static str, String)> {
+            self.0.basis()
+        }
+
+        fn footprint(&self) -> Footprint {
+            self.0.footprint()
+        }
+
+        fn open<P: Protocol>(&self, store: &Store<P>) -> Result<W::Tables<P>, Error> {
+            self.0.open(store)
+        }
+
+        fn load<P: Protocol>(
+            &self,
+            store: &Store<P>,
+            tables: &W::Tables<P>,
+            seed: Seed,
+            watch: &dyn LoadWatch,
+        ) -> Result<(), TransactionError> {
+            self.0.load(store, tables, seed, watch)?;
+            let table = store.table::<[u8], [u8]>(TABLE)?;
+            store.transact(|tx| {
+                for number in 0..RECORDS {
+                    let (key, mut buffer) = (format!("user{number}"), Vec::new());
+                    tx.update_bytes(&table, key.as_bytes(), &mut buffer, |old, new| {
+                        new.extend_from_slice(old);
+                        new.reverse();
+                    })?;
+                }
+                Ok(())
+            })
+        }
+
+        fn worker<'run, P: Protocol>(
+            &'run self,
+            store: &'run Store<P>,
+            tables: &'run W::Tables<P>,
+            seed: Seed,
+            index: usize,
+            workers: usize,
+        ) -> W::Worker<'run, P> {
+            self.0.worker(store, tables, seed, index, workers)
+        }
+
+        fn key_stream(&self, seed: Seed, of: usize, all: usize) -> Option<(KeyStream<'_>, u64)> {
+            self.0.key_stream(seed, of, all)
+        }
+    }
+
+    struct RunDamaged<'a>(RunWorkload<'a>);
+
+    impl WorkloadVisitor for RunDamaged<'_> {
+        type Output = Result<(), Failure>;
+        fn visit<W: Workload>(self, workload: W) -> Result<(), Failure> {
+            self.0.visit(Damaged(workload))
+        }
+    }
+
+    fn run_arguments() -> Box<RunArguments> {
+        let records = format!("recordcount={RECORDS}");
+        let words = ["chronolith", "run", "-q", "-t", "1", "-n", "2000", "--warmup", "0s", "-p"];
+        let properties = [
+            &records,
+            "-p",
+            "insertorder=ordered",
+            "-p",
+            "dataintegrity=true",
+            "-p",
+            "fieldlength=20",
+        ];
+        let parsed = Arguments::try_parse_from(words.into_iter().chain(properties));
+        match parsed.expect("valid flags").command {
+            Some(Command::Run(arguments)) => arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The records are intact: success. They are not: exit code 3, and the report says why.
+    #[test]
+    fn a_broken_promise_of_the_store_has_its_own_exit_code() {
+        let arguments = run_arguments();
+        let properties = arguments.workload.gather().expect("known properties");
+        let run = || RunWorkload { arguments: &arguments, properties: &properties };
+        with_workload(&properties, run()).expect("nothing is wrong");
+        let failure = with_workload(&properties, RunDamaged(run())).expect_err("it is damaged");
+        assert_eq!((failure.code, failure.line), (VIOLATED, None));
+    }
 }

@@ -1,8 +1,8 @@
 //! From flags and properties to a workload and a plan.
 
 use super::Failure;
-use super::arguments::WorkloadArguments;
-use crate::bench::{CLIENT_ROWS, ClientProperties, Limit};
+use super::arguments::{EngineArguments, MeasureArguments, ThreadCount, WorkloadArguments};
+use crate::bench::{CLIENT_ROWS, ClientProperties, Limit, Pinning, Plan, RunError, Throttle};
 use crate::workload::generator::fnv_fingerprint;
 use crate::workload::{
     Properties, PropertyError, PropertyRow, Seed, Workload, WorkloadVisitor, dispatch, presets,
@@ -15,6 +15,8 @@ const DEFAULT_WORKLOAD: &str = "ycsb-a";
 pub(super) const DEFAULT_DURATION: Duration = Duration::from_secs(5);
 /// The warm-up of a run that is long enough for it.
 const DEFAULT_WARMUP: Duration = Duration::from_secs(1);
+/// The length of one step of the timeline.
+const INTERVAL: Duration = Duration::from_secs(1);
 /// Goes up when the same seed and properties begin to give other requests.
 const GENERATOR_VERSION: u32 = 1;
 
@@ -37,7 +39,8 @@ impl WorkloadArguments {
         Ok(properties)
     }
 
-    fn preset_name(&self) -> Option<&str> {
+    /// The preset, if there is one.
+    pub(super) fn preset_name(&self) -> Option<&str> {
         match &self.workload {
             None if self.files.is_empty() => Some(DEFAULT_WORKLOAD),
             name => name.as_deref(),
@@ -67,12 +70,101 @@ impl WorkloadArguments {
     pub(super) fn seed(&self) -> Seed {
         Seed::new(self.seed.unwrap_or_else(rand::random))
     }
+}
 
+impl EngineArguments {
     pub(super) fn threads(&self, client: &ClientProperties) -> usize {
-        let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        let from_file = client.threads.map(|threads| threads as usize);
-        self.threads.or(from_file).unwrap_or_else(all)
+        let threads = self.threads.map(ThreadCount::resolve);
+        threads.unwrap_or_else(|| default_threads(client))
     }
+}
+
+/// The threads of a run whose flags name none.
+pub(super) fn default_threads(client: &ClientProperties) -> usize {
+    client.threads.map_or_else(|| ThreadCount::PerProcessor(1).resolve(), |set| set as usize)
+}
+
+impl MeasureArguments {
+    /// What is to be done, with one protocol and one number of threads.
+    pub(super) fn plan(
+        &self,
+        (protocol, threads): (&str, usize),
+        repetitions: u32,
+        seed: Seed,
+        client: &ClientProperties,
+        ending: &Ending,
+    ) -> Result<Plan, Failure> {
+        let pinning = Pinning::parse(&self.pin).map_err(RunError::Pinning)?;
+        let throttle = |target| Throttle { operations_per_second: target, spin: client.spin };
+        let plan = Plan {
+            protocol: protocol.to_owned(),
+            threads,
+            limit: ending.limit,
+            warmup: ending.warmup,
+            seed,
+            shards: self.shards,
+            pinning,
+            repetitions,
+            throttle: client.target.map(throttle),
+            latency: client.latency,
+            interval: INTERVAL,
+            audit_interval: client.audit_interval,
+            long_reader: None,
+            keep_interval_histograms: false,
+        };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// What a reader should know about how the settings were read: no property is idle in silence.
+    pub(super) fn notes(
+        &self,
+        threads: Option<usize>,
+        client: &ClientProperties,
+        ending: &Ending,
+    ) -> Vec<String> {
+        let mut notes = ending.notes.clone();
+        if let (Some(flag), Some(idle)) = (threads, client.threads)
+            && flag as u64 != idle
+        {
+            notes.push(format!("threadcount={idle} is not used: -t {flag} is"));
+        }
+        if let (Some(_), Some(idle)) = (self.warmup, client.warmup) {
+            notes.push(format!("warmuptime={} is not used: --warmup is", idle.as_secs()));
+        }
+        if client.spin && client.target.is_none() {
+            notes.push("spin.sleep has no effect: there is no target to wait for".to_owned());
+        }
+        notes
+    }
+}
+
+/// The command line that does the same again; `more` are flags of this command alone.
+pub(super) fn replay(
+    command: &str,
+    workload: &WorkloadArguments,
+    plan: &Plan,
+    shards: usize,
+    more: &[(&str, String)],
+) -> String {
+    let mut words = vec!["chronolith".to_owned(), command.to_owned()];
+    words.extend(workload.replay_flags());
+    let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
+    let time = |duration: Duration| humantime::format_duration(duration).to_string();
+    more.iter().for_each(|(flag, value)| add(flag, value.clone()));
+    let Limit { duration, transactions } = plan.limit;
+    if let Some(duration) = duration {
+        add("-d", time(duration).replace(' ', ""));
+    }
+    if let Some(transactions) = transactions {
+        add("-n", transactions.to_string());
+    }
+    add("--warmup", time(plan.warmup).replace(' ', ""));
+    add("--seed", plan.seed.to_string());
+    add("--shards", shards.to_string());
+    add("--pin", plan.pinning.to_string());
+    add("--reps", plan.repetitions.to_string());
+    words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
 }
 
 fn unknown_preset(name: &str) -> PropertyError {
@@ -116,7 +208,8 @@ impl Ending {
         transactions: Option<u64>,
         warmup: Option<Duration>,
         client: &ClientProperties,
-        operations_per_transaction: u64,
+        operations_per_transaction: f64,
+        duration_default: Duration,
     ) -> Ending {
         let mut notes = Vec::new();
         let mut limit = Limit { duration, transactions };
@@ -125,7 +218,8 @@ impl Ending {
             Some(operations) if limit != Limit::default() => notes
                 .push(format!("operationcount={operations} does not end this run: {flag} does")),
             Some(operations) => {
-                limit.transactions = Some(operations.div_ceil(operations_per_transaction));
+                let transactions = (operations as f64 / operations_per_transaction).ceil();
+                limit.transactions = Some(transactions as u64);
                 notes.push(format!("the run ends after operationcount={operations} operations"));
             }
             None => {}
@@ -139,7 +233,7 @@ impl Ending {
             (None, _) => {}
         }
         if limit == Limit::default() {
-            limit.duration = Some(DEFAULT_DURATION);
+            limit.duration = Some(duration_default);
         }
         let by_default = match (limit.duration, limit.transactions) {
             (Some(duration), None) => DEFAULT_WARMUP.min(duration / 4),
@@ -151,7 +245,7 @@ impl Ending {
 }
 
 /// A word of a command line, quoted where a shell would take it apart.
-pub(super) fn shell_word(word: &str) -> String {
+fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
@@ -172,22 +266,25 @@ mod tests {
     #[test]
     fn flags_win_over_properties_and_nothing_is_silent() {
         let ten = Some(Duration::from_secs(10));
-        let by_flag = Ending::resolve(ten, None, None, &client("operationcount=1000"), 1);
+        let resolve = |duration, text: &str, operations| {
+            Ending::resolve(duration, None, None, &client(text), operations, DEFAULT_DURATION)
+        };
+        let by_flag = resolve(ten, "operationcount=1000", 1.0);
         assert_eq!(by_flag.limit, Limit { duration: ten, transactions: None });
         assert_eq!(by_flag.warmup, DEFAULT_WARMUP);
         assert_eq!(by_flag.notes.len(), 1);
 
-        let by_file = Ending::resolve(None, None, None, &client("operationcount=1001"), 10);
+        let by_file = resolve(None, "operationcount=1001", 10.0);
         assert_eq!(by_file.limit, Limit { duration: None, transactions: Some(101) });
         assert_eq!(by_file.warmup, Duration::ZERO);
 
         let text = "operationcount=5\nmaxexecutiontime=3\nwarmuptime=2";
-        let both = Ending::resolve(None, None, None, &client(text), 1);
+        let both = resolve(None, text, 1.0);
         let three = Some(Duration::from_secs(3));
         assert_eq!(both.limit, Limit { duration: three, transactions: Some(5) });
         assert_eq!(both.warmup, Duration::from_secs(2));
 
-        let nothing = Ending::resolve(None, None, None, &client(""), 1);
+        let nothing = resolve(None, "", 1.0);
         assert_eq!(nothing.limit.duration, Some(DEFAULT_DURATION));
     }
 

@@ -8,8 +8,11 @@
 
 use crate::error::AbortReason;
 use crate::limits::REDRAWS_MAX;
+use crate::protocol::access_set::WriteKind;
 use crate::protocol::context::Context;
-use crate::protocol::{Conflict, Protocol, Step};
+use crate::protocol::{Conflict, Place, Protocol, Step};
+use crate::storage::ordered_index::KeyOrder;
+use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step as Point};
 
 /// How many shards a commit had to bring together.
@@ -64,7 +67,8 @@ fn touches_one_shard<P: Protocol>(cx: &Context<'_, P>) -> bool {
     let writes = access.writes.iter().map(|write| write.shard);
     let reads = access.reads.iter().map(|read| read.shard);
     let absents = access.absents.iter().map(|absent| absent.shard);
-    let mut shards = writes.chain(reads).chain(absents);
+    let ranges = access.ranges.iter().map(|range| range.shard);
+    let mut shards = writes.chain(reads).chain(absents).chain(ranges);
     let first = shards.next();
     shards.all(|shard| Some(shard) == first)
 }
@@ -99,11 +103,46 @@ fn until_decided<P: Protocol>(
 ) -> Step<P, ()> {
     for _ in 0..REDRAWS_MAX {
         P::draw(cx)?;
+        if fault::on(Fault::TornDecision) {
+            // SAFETY: prepared, and only the end of this transaction gives it away.
+            cx.worker.access.writes.iter().take(1).for_each(|write| unsafe {
+                (*write.version).set_begin(cx.worker.commit);
+            });
+        }
         votes(cx)?;
+        if !cx.worker.access.ranges.is_empty() {
+            validate_ranges(cx)?;
+        }
         step::at(Point::PrepareVoted);
         if P::decide(cx)? {
             return Ok(());
         }
     }
     Err(Conflict::new(AbortReason::FloorRaised))
+}
+
+/// Checks that no key was inserted into a range that the transaction has read. Inserts are published
+/// before their transactions validate, in the one order of sequentially consistent operations, so
+/// of two transactions that each insert into the other's range at least one notices.
+fn validate_ranges<P: Protocol>(cx: &Context<'_, P>) -> Step<P, ()> {
+    let access = &cx.worker.access;
+    let is_own = |record| {
+        let mut inserts = access.writes.iter().filter(|write| write.kind == WriteKind::Insert);
+        inserts.any(|write| std::ptr::eq(write.record, record))
+    };
+    for range in &access.ranges {
+        // SAFETY: tables live as long as the store.
+        let table = unsafe { &*range.table };
+        let index = table.ordered_index(range.shard).expect("a range of an ordered table");
+        let pass = |record| {
+            // SAFETY: records in the index are alive while this step is pinned.
+            let head = unsafe { table.head(record, 0) };
+            head < range.low || head > range.high || is_own(record)
+        };
+        if !index.still_unchanged(&range.witness, table, pass) {
+            let at = Some(Place::Key(range.table, 0));
+            return Err(Conflict { reason: AbortReason::Phantom, at });
+        }
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::storage::Words;
 use crate::storage::hash_index::Witness;
+use crate::storage::ordered_index;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
@@ -24,6 +25,19 @@ pub(crate) struct AbsentEntry<W: Words> {
     pub(crate) table: *const TableCore<W>,
     pub(crate) hash: u64,
     pub(crate) shard: u32,
+}
+
+/// A part of a range that was read: what one leaf of an ordered index held of it.
+#[derive(Debug)]
+pub(crate) struct RangeEntry<W: Words> {
+    pub(crate) witness: ordered_index::Witness<W>,
+    pub(crate) table: *const TableCore<W>,
+    pub(crate) shard: u32,
+    /// Which walk of the transaction it belongs to.
+    pub(crate) walk: u32,
+    /// The heads of the lowest and the highest key that was asked for.
+    pub(crate) low: u64,
+    pub(crate) high: u64,
 }
 
 /// What a write depends on.
@@ -68,6 +82,9 @@ pub(crate) struct WriteEntry<W: Words> {
 pub(crate) struct AccessSet<W: Words> {
     pub(crate) reads: Vec<ReadEntry<W>>,
     pub(crate) absents: Vec<AbsentEntry<W>>,
+    pub(crate) ranges: Vec<RangeEntry<W>>,
+    /// Walks over ranges that this transaction has begun.
+    pub(crate) walks: u32,
     pub(crate) writes: Vec<WriteEntry<W>>,
     /// Versions that a later write of the same transaction replaced. Kept until the end, because
     /// references to them may have been handed out.
@@ -83,6 +100,8 @@ impl<W: Words> AccessSet<W> {
         AccessSet {
             reads: Vec::new(),
             absents: Vec::new(),
+            ranges: Vec::new(),
+            walks: 0,
             writes: Vec::new(),
             replaced: Vec::new(),
             filter: 0,
@@ -94,6 +113,8 @@ impl<W: Words> AccessSet<W> {
     pub(crate) fn clear(&mut self) {
         self.reads.clear();
         self.absents.clear();
+        self.ranges.clear();
+        self.walks = 0;
         self.writes.clear();
         self.replaced.clear();
         self.filter = 0;

@@ -31,6 +31,13 @@ pub(crate) fn publish_record<P: Protocol>(cx: &mut Context<'_, P>, index: usize)
     match table_index.insert(write.record, write.hash, same, &mut retire) {
         Inserted::Yes => {
             write.state = WriteState::Installed;
+            if let Some(ordered) = table.ordered_index(write.shard) {
+                let mut retire = |retired| garbage.push(Garbage::of_ordered(table, retired));
+                // Whoever has the key in the hash index has it here too.
+                if ordered.insert(write.record, table, &mut retire) == Inserted::OutOfMemory {
+                    return Err(Conflict::new(AbortReason::OutOfMemory));
+                }
+            }
             Ok(())
         }
         Inserted::Exists => {

@@ -19,6 +19,7 @@ use crate::reclaim::watermark::Live;
 use crate::storage::Words;
 use crate::storage::decision::Decision;
 use crate::storage::hash_index::{Array, HashIndex};
+use crate::storage::ordered_index::{OwnedNode, Removed, Retired};
 use crate::storage::prune::{self, Left, Unlinked};
 use crate::storage::record::{Head, Record};
 use crate::storage::table::TableCore;
@@ -44,9 +45,23 @@ pub(crate) enum Garbage<W: Words> {
     Array(*const HashIndex<W>, Box<Array<W>>),
     /// A decision word that no version points to.
     Decision(NonNull<Decision>),
+    /// A node of an ordered index that was replaced.
+    Node(OwnedNode<W>),
+    /// A record that an ordered index kept until now, because it was a fence.
+    Fence(*const TableCore<W>, NonNull<Record<W>>),
 }
 
 impl<W: Words> Garbage<W> {
+    /// What the ordered index of a table has no use for any more.
+    pub(crate) fn of_ordered(table: *const TableCore<W>, retired: Retired<W>) -> Self {
+        match retired {
+            Retired::Node(node) => Garbage::Node(node),
+            Retired::Record(record) => {
+                Garbage::Fence(table, NonNull::new(record).expect("a record"))
+            }
+        }
+    }
+
     /// Frees it; its grace period is over. Returns the bytes of a version.
     pub(crate) fn dispose(self, arena: &mut Arena, pool: &ChunkPool) -> usize {
         match self {
@@ -54,7 +69,7 @@ impl<W: Words> Garbage<W> {
                 // SAFETY: tables live as long as the store, and nobody can reach the version.
                 return unsafe { (*table).free_version(arena, pool, version) };
             }
-            Garbage::Record(table, record) => {
+            Garbage::Record(table, record) | Garbage::Fence(table, record) => {
                 // SAFETY: as above.
                 unsafe { (*table).free_record(arena, pool, record) };
             }
@@ -63,6 +78,7 @@ impl<W: Words> Garbage<W> {
                 // SAFETY: an index lives as long as its table.
                 unsafe { (*index).settle() };
             }
+            Garbage::Node(node) => drop(node),
             Garbage::Decision(decision) => {
                 // SAFETY: made by `new_decision`.
                 unsafe { free_decision(decision, arena, pool) };
@@ -75,7 +91,7 @@ impl<W: Words> Garbage<W> {
 /// A decision word in the arena; `None` if there is no memory.
 #[inline]
 pub(crate) fn new_decision(
-    priority: u32,
+    (priority, floor): (u32, u64),
     arena: &mut Arena,
     pool: &ChunkPool,
 ) -> Option<NonNull<Decision>> {
@@ -83,7 +99,7 @@ pub(crate) fn new_decision(
     let (block, _) = arena.allocate(pool, DECISION_SIZE, crate::reclaim::arena::BLOCK_ALIGN)?;
     let decision: NonNull<Decision> = block.cast();
     // SAFETY: the block is ours and large enough.
-    unsafe { decision.write(Decision::new(priority)) };
+    unsafe { decision.write(Decision::new(priority, floor)) };
     Some(decision)
 }
 
@@ -99,10 +115,23 @@ unsafe fn free_decision(decision: NonNull<Decision>, arena: &mut Arena, pool: &C
 /// Something out of use that a transaction may still hold a pointer to between its operations.
 #[derive(Debug)]
 enum Dying<W: Words> {
-    /// A record; with `None` it is dead but could not be taken out of the index yet.
-    Record(*const TableCore<W>, *mut Record<W>, Option<u64>),
+    /// A record that is dead.
+    Record(*const TableCore<W>, *mut Record<W>, Stage),
     /// An index array and when it was replaced.
     Array(*const HashIndex<W>, Box<Array<W>>, u64),
+    /// A node of an ordered index and when it was replaced.
+    Node(OwnedNode<W>, u64),
+}
+
+/// How far a dead record has come.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// It could not be taken out of the hash index yet.
+    InHashIndex,
+    /// Nor out of the ordered one.
+    InOrderedIndex,
+    /// It is out, since then.
+    Out(u64),
 }
 
 /// A janitor's queues.
@@ -200,8 +229,9 @@ impl<W: Words> Chores<W> {
         for dying in self.dying.drain(..) {
             match dying {
                 // Still in the index, which frees it.
-                Dying::Record(_, _, None) => {}
-                Dying::Record(table, record, Some(_)) => {
+                Dying::Record(_, _, Stage::InHashIndex) => {}
+                Dying::Node(node, _) => drop(node),
+                Dying::Record(table, record, Stage::InOrderedIndex | Stage::Out(_)) => {
                     let record = NonNull::new(record).expect("a record");
                     Garbage::Record(table, record).dispose(arena, pool);
                 }
@@ -220,6 +250,8 @@ struct Sink<'a, W: Words> {
     pool: &'a ChunkPool,
     limbo: &'a mut Limbo<Garbage<W>>,
     guard: &'a Guard,
+    /// Somebody may stand on a version that no snapshot sees.
+    patient: bool,
     freed: u64,
     bytes_freed: u64,
     retired: u64,
@@ -227,14 +259,15 @@ struct Sink<'a, W: Words> {
 
 impl<'a, W: Words> Sink<'a, W> {
     #[inline]
-    fn new(
+    fn new<P: Protocol<Words = W>>(
         table: &'a TableCore<W>,
         arena: &'a mut Arena,
         pool: &'a ChunkPool,
         limbo: &'a mut Limbo<Garbage<W>>,
         guard: &'a Guard,
     ) -> Self {
-        Sink { table, arena, pool, limbo, guard, freed: 0, bytes_freed: 0, retired: 0 }
+        let patient = P::COMMITS_IN_THE_PAST;
+        Sink { table, arena, pool, limbo, guard, patient, freed: 0, bytes_freed: 0, retired: 0 }
     }
 
     /// Adds what went through to the tallies.
@@ -248,6 +281,9 @@ impl<'a, W: Words> Sink<'a, W> {
 impl<W: Words> Unlinked<W> for Sink<'_, W> {
     #[inline]
     fn free(&mut self, version: NonNull<Version<W>>) {
+        if self.patient {
+            return self.retire(version);
+        }
         // SAFETY: `prune` says that nobody can reach it.
         let bytes = unsafe { self.table.free_version(self.arena, self.pool, version) };
         self.freed += 1;
@@ -313,7 +349,7 @@ impl<'a, P: Protocol> Hands<'a, P> {
         }
         let table = self.table_of(target);
         let (live, limbo) = (&chores.live, &mut chores.limbo);
-        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
+        let mut sink = Sink::new::<P>(table, self.arena, &self.core.pool, limbo, self.guard);
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
         let common = match P::READS {
             Reads::Snapshot => unsafe { prune::prune_below_newest(target, live, &mut sink) },
@@ -348,7 +384,7 @@ impl<'a, P: Protocol> Hands<'a, P> {
         // SAFETY: as in `tend`.
         let target = unsafe { &*record };
         let (live, limbo) = (&chores.live, &mut chores.limbo);
-        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
+        let mut sink = Sink::new::<P>(table, self.arena, &self.core.pool, limbo, self.guard);
         let left = match P::READS {
             // SAFETY: as in `tend`.
             Reads::Snapshot => unsafe { prune::prune(target, live, &mut sink) },
@@ -364,6 +400,11 @@ impl<'a, P: Protocol> Hands<'a, P> {
             // right.
             Left::Versions { newest, .. } if !unsafe { &*newest }.is_tombstone() => {
                 Self::return_ticket(target, newest)
+            }
+            Left::Versions { begin, .. }
+                if P::KEEPS_TOMBSTONES && begin >= chores.live.watermark() =>
+            {
+                Next::Parked(chores.live.watermark())
             }
             Left::Versions { newest, .. } => self.bury(chores, table, record, newest),
             Left::Nothing => self.bury(chores, table, record, std::ptr::null_mut()),
@@ -391,29 +432,49 @@ impl<'a, P: Protocol> Hands<'a, P> {
             self.tallies.versions_unlinked.add(1);
             chores.limbo.push(Garbage::Version(table, tombstone), self.guard);
         }
-        let dying = self.remove(table, record, chores);
-        chores.dying.push_back(dying);
+        self.remove(table, record, Stage::InHashIndex, chores);
         Next::Done
     }
 
+    /// Takes a dead record out of its indexes, as far as that is possible now.
     fn remove(
         &self,
         table: *const TableCore<P::Words>,
         record: *mut Record<P::Words>,
+        stage: Stage,
         chores: &mut Chores<P::Words>,
-    ) -> Dying<P::Words> {
+    ) {
         step::at(Step::ReclaimRemove);
         // SAFETY: tables live as long as the store; a dead record belongs to whoever buried it.
         let core_table = unsafe { &*table };
         let hash = core_table.hash_of(record, &self.core.hasher);
-        let index = core_table.index(self.core.ring.shard_of(hash));
-        let removed = index.remove(record, hash);
-        if !removed {
+        let shard = self.core.ring.shard_of(hash);
+        let index = core_table.index(shard);
+        if matches!(stage, Stage::InHashIndex) && !index.remove(record, hash) {
             // The index is growing. If nobody inserts any more, nobody else finishes that.
             let now = self.core.clock.snapshot();
             index.assist(&mut |old| chores.dying.push_back(Dying::Array(index, old, now)));
+            chores.dying.push_back(Dying::Record(table, record, stage));
+            return;
         }
-        Dying::Record(table, record, removed.then(|| self.core.clock.snapshot()))
+        let mut removed = Removed::Yes;
+        if let Some(ordered) = core_table.ordered_index(shard) {
+            let mut retire = |retired| {
+                let now = self.core.clock.snapshot();
+                chores.dying.push_back(match retired {
+                    Retired::Node(node) => Dying::Node(node, now),
+                    Retired::Record(record) => Dying::Record(table, record, Stage::Out(now)),
+                });
+            };
+            removed = ordered.remove(record, core_table, &mut retire);
+        }
+        let stage = match removed {
+            Removed::Yes => Stage::Out(self.core.clock.snapshot()),
+            Removed::NotNow => Stage::InOrderedIndex,
+            // The ordered index hands it out later.
+            Removed::Kept => return,
+        };
+        chores.dying.push_back(Dying::Record(table, record, stage));
     }
 
     /// Looks at what is dying: what no open transaction can hold a pointer to goes to limbo.
@@ -424,13 +485,12 @@ impl<'a, P: Protocol> Hands<'a, P> {
             };
             let oldest = chores.live.oldest_writer();
             match dying {
-                Dying::Record(table, record, None) => {
-                    let dying = self.remove(table, record, chores);
-                    chores.dying.push_back(dying);
+                Dying::Record(table, record, stage @ (Stage::InHashIndex | Stage::InOrderedIndex)) => {
+                    self.remove(table, record, stage, chores);
                 }
                 // An aborted version inside the record's block may have entered another worker's
                 // limbo after the record was buried; whoever put it there has ended by now.
-                Dying::Record(table, record, Some(removed))
+                Dying::Record(table, record, Stage::Out(removed))
                     // SAFETY: a dying record is freed here only.
                     if removed < oldest && !unsafe { (*record).inline_retired() } =>
                 {
@@ -440,6 +500,9 @@ impl<'a, P: Protocol> Hands<'a, P> {
                 }
                 Dying::Array(index, array, replaced) if replaced < oldest => {
                     chores.limbo.push(Garbage::Array(index, array), self.guard);
+                }
+                Dying::Node(node, replaced) if replaced < oldest => {
+                    chores.limbo.push(Garbage::Node(node), self.guard);
                 }
                 dying => chores.dying.push_back(dying),
             }
@@ -538,6 +601,13 @@ impl<P: Protocol> Core<P> {
                     let now = self.clock.snapshot();
                     chores.dying.push_back(Dying::Array(index, array, now));
                 }
+                Garbage::Node(node) => {
+                    chores.dying.push_back(Dying::Node(node, self.clock.snapshot()));
+                }
+                Garbage::Fence(table, record) => {
+                    let stage = Stage::Out(self.clock.snapshot());
+                    chores.dying.push_back(Dying::Record(table, record.as_ptr(), stage));
+                }
                 garbage => chores.limbo.push(garbage, guard),
             }
         }
@@ -612,7 +682,7 @@ impl<P: Protocol> Hands<'_, P> {
         chores.live = live;
         let table = self.table_of(target);
         let limbo = &mut chores.limbo;
-        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
+        let mut sink = Sink::new::<P>(table, self.arena, &self.core.pool, limbo, self.guard);
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
         let left = unsafe { prune::prune(target, &chores.live, &mut sink) };
         sink.count(self.tallies);

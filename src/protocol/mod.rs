@@ -21,12 +21,16 @@ mod models;
 #[cfg(all(test, loom))]
 mod models_optimistic;
 mod mvocc;
+mod mvto;
 mod no_wait;
 mod optimistic;
 mod record_lock;
 mod serial;
+mod si;
 mod silo;
 mod single_version;
+mod ssn;
+mod stamps;
 mod tictoc;
 mod two_phase_locking;
 mod wait_die;
@@ -34,9 +38,12 @@ mod wound_wait;
 
 pub use hstore::HStore;
 pub use mvocc::Mvocc;
+pub use mvto::Mvto;
 pub use no_wait::NoWait;
 pub use serial::Serial;
+pub use si::Si;
 pub use silo::Silo;
+pub use ssn::Ssn;
 pub use tictoc::TicToc;
 pub use wait_die::WaitDie;
 pub use wound_wait::WoundWait;
@@ -81,6 +88,19 @@ pub enum Reads {
     /// The newest committed one: a record has no other. An overwritten version leaves its chain at
     /// once, and its memory stays until every transaction that was open then has ended.
     Newest,
+}
+
+/// What a protocol does about ranges of ordered tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ranges {
+    /// It has none.
+    Unsupported,
+    /// They show what the transaction's snapshot, or its locks, let them show; there is nothing to
+    /// check at commit.
+    Unchecked,
+    /// At commit no key may have been inserted into a range that was read.
+    Validated,
 }
 
 /// What a thread that stops can do to the others.
@@ -152,6 +172,18 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// Whether a transaction that only reads has to validate what it read. Its reads are recorded
     /// then, also in a `view`, which may abort.
     const VALIDATES_READ_ONLY: bool;
+    /// Whether an open transaction owns locks that others need. It then lets a starving one pass
+    /// before it begins: if it did so before it commits, as others do, it would stand in its way.
+    const TAKES_LOCKS: bool = false;
+    /// Whether a record stays until every open snapshot sees that its key is gone. Without this it
+    /// goes when no snapshot sees a value of it, so a key may come and go during a transaction and
+    /// leave nothing behind.
+    const KEEPS_TOMBSTONES: bool = false;
+    /// Whether a transaction can commit below a snapshot that is open by then. What it overwrites
+    /// may be under the eyes of whoever looks for the version of that snapshot.
+    const COMMITS_IN_THE_PAST: bool = false;
+    /// What it does about ranges.
+    const RANGES: Ranges = Ranges::Unsupported;
 
     /// The words that it keeps in records and versions.
     type Words: Words;
@@ -163,7 +195,7 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// The snapshot of a transaction that has just drawn `drawn` from the clock: not below that.
     #[doc(hidden)]
     #[inline]
-    fn snapshot(_worker: &Worker<Self>, drawn: u64) -> u64 {
+    fn snapshot(_core: &Core<Self>, drawn: u64) -> u64 {
         drawn
     }
 
@@ -200,6 +232,13 @@ pub trait Protocol: Sized + Send + Sync + 'static {
         hash: u64,
         shard: u32,
     ) -> Step<Self, ()>;
+
+    /// Announces that ranges of this shard are about to be read.
+    #[doc(hidden)]
+    #[inline]
+    fn read_range(_cx: &mut Context<'_, Self>, _shard: u32) -> Step<Self, ()> {
+        Ok(())
+    }
 
     /// Announces a write to a record (null: to a key without one) when the transaction asks for it;
     /// `prepare` comes at commit. With [`Reads::Snapshot`] it may run unpinned: the record is alive,
@@ -274,6 +313,9 @@ macro_rules! registry {
 
 registry! {
     Mvocc,
+    Mvto,
+    Si,
+    Ssn,
     Silo,
     TicToc,
     NoWait,

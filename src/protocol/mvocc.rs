@@ -41,7 +41,7 @@
 use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteKind};
 use super::context::Context;
 use super::multi_version::{self, Local, still_absent, still_newest, visible_now};
-use super::{Conflict, Isolation, Progress, Protocol, Reads, Step};
+use super::{Conflict, Isolation, Progress, Protocol, Ranges, Reads, Step};
 use crate::error::AbortReason;
 use crate::limits::EXTENSION_READS_MAX;
 use crate::storage::decision::Decision;
@@ -70,6 +70,7 @@ impl Protocol for Mvocc {
     const PROGRESS: Progress = Progress::LockFree;
     const READS: Reads = Reads::Snapshot;
     const VALIDATES_READ_ONLY: bool = false;
+    const RANGES: Ranges = Ranges::Validated;
 
     type Words = NoWords;
     type Shared = ();
@@ -117,8 +118,10 @@ impl Protocol for Mvocc {
     }
 
     fn prepare(cx: &mut Cx<'_>, writes: Range<usize>) -> Step<Self, ()> {
-        multi_version::prepare(cx, writes, |_, write, base, _| {
-            write.kind != WriteKind::Based || base == write.base
+        multi_version::prepare(cx, writes, 0, |write, base, _| {
+            let ignored = fault::on(fault::Fault::IgnoreBase);
+            let admitted = write.kind != WriteKind::Based || base == write.base || ignored;
+            admitted.then_some(()).ok_or(AbortReason::WriteConflict)
         })
     }
 
@@ -178,7 +181,9 @@ fn visible(
 fn extend(cx: &mut Cx<'_>) -> bool {
     let access = &cx.worker.access;
     let (reads, absents) = (access.reads.len(), access.absents.len());
-    if cx.worker.held > 0 || reads + absents + access.writes.len() > EXTENSION_READS_MAX {
+    // What a walk over a range holds of the index is protected by the snapshot that it began with.
+    let anchored = cx.worker.held > 0 || !access.ranges.is_empty();
+    if anchored || reads + absents + access.writes.len() > EXTENSION_READS_MAX {
         return false;
     }
     cx.worker.slot.reopen(cx.worker.snapshot, true);

@@ -2,7 +2,9 @@
 //! the proof that the seam between protocols and storage is real.
 
 use super::context::{Context, Core, Worker};
-use super::{Conflict, Isolation, Progress, Protocol, Reads, Step, install, single_version};
+use super::{
+    Conflict, Isolation, Progress, Protocol, Ranges, Reads, Step, install, single_version,
+};
 use crate::error::AbortReason;
 use crate::limits::LOCK_WAIT_MAX_MS;
 use crate::storage::NoWords;
@@ -58,6 +60,7 @@ impl Protocol for Serial {
     const PROGRESS: Progress = Progress::Blocking;
     const READS: Reads = Reads::Snapshot;
     const VALIDATES_READ_ONLY: bool = false;
+    const RANGES: Ranges = Ranges::Unchecked;
 
     type Words = NoWords;
     type Shared = Turnstile;

@@ -15,10 +15,10 @@
 //!
 //! There is no queue in the order of arrival. What holds is this: *the oldest open transaction never
 //! dies, and gets each lock after finitely many commits and aborts of younger ones*, if these end at
-//! all. It waits for owners only, which are younger; and while it waits, a younger one that asks for
-//! the lock in a conflicting mode dies. An age never changes, so each transaction becomes the oldest
-//! in time. (A wait also ends after `LOCK_WAIT_MAX_MS`; the age is kept then too.) A younger one may
-//! die many times before.
+//! all. It waits for owners only, which are younger; and once it presses (see `record_lock.rs`), a
+//! younger one that asks for the lock in a conflicting mode dies. An age never changes, so each
+//! transaction becomes the oldest in time. (A wait also ends after `LOCK_WAIT_MAX_MS`; the age is
+//! kept then too.) A younger one may die many times before.
 
 use super::record_lock::{Party, Rule};
 use super::two_phase_locking::{Policy, TwoPhaseLocking};

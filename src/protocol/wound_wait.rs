@@ -23,9 +23,10 @@
 //! # No starvation
 //!
 //! There is no queue in the order of arrival. What holds is this: *the oldest open transaction is
-//! never wounded, and gets each lock after the owners of that moment have ended*, if they end at
-//! all. While it waits, a younger one that asks for the lock in a conflicting mode waits behind it.
-//! An age never changes, so each transaction becomes the oldest in time. (A wait also ends after
+//! never wounded, and gets each lock after finitely many younger owners have ended*, if they end at
+//! all. It wounds whoever owns the lock each time it looks; and once it presses (see
+//! `record_lock.rs`), a younger one that asks for the lock in a conflicting mode waits behind it. An
+//! age never changes, so each transaction becomes the oldest in time. (A wait also ends after
 //! `LOCK_WAIT_MAX_MS`; the age is kept then too.)
 
 use super::record_lock::{Party, Rule};

@@ -229,6 +229,14 @@ impl Slot {
         model_fence();
     }
 
+    /// Says, in the middle of a transaction, that it may hold pointers to records from now on.
+    pub(crate) fn hold_records(&self) {
+        // SeqCst: a scan that does not see it draws `now` before this, and before whatever leaves
+        // an index after this.
+        self.word().fetch_or(READ_WRITE, Ordering::SeqCst);
+        model_fence();
+    }
+
     /// Closes the slot on the snapshot that was drawn.
     #[inline]
     pub(crate) fn publish(&self, snapshot: u64, writes: bool) {

@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::AbortReason;
-use crate::bench::{KindStats, Repetition};
+use crate::bench::{KindStats, Repetition, metric};
 use crate::workload::End;
 use std::io::{self, Write};
 
@@ -11,7 +11,7 @@ pub(super) fn write(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> 
     let mut csv = csv::Writer::from_writer(out);
     csv.write_record(header(report)).map_err(io::Error::other)?;
     for (index, repetition) in report.outcome.repetitions.iter().enumerate() {
-        let kinds = report.outcome.kinds.iter().zip(&repetition.stats.kinds);
+        let kinds = report.outcome.environment.kinds.iter().zip(&repetition.stats.kinds);
         for (name, stats) in kinds.filter(|(_, stats)| stats.counts.transactions() > 0) {
             csv.write_record(row(report, index, repetition, name, stats))
                 .map_err(io::Error::other)?;
@@ -21,6 +21,11 @@ pub(super) fn write(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> 
             .map_err(io::Error::other)?;
     }
     csv.flush()
+}
+
+/// The column of a number that has a row among the metrics, so that all files call it the same.
+fn column(name: &str) -> String {
+    metric(name).expect("the metrics have a row of this name").column.to_owned()
 }
 
 fn header(report: &Report<'_>) -> Vec<String> {
@@ -37,13 +42,12 @@ fn header(report: &Report<'_>) -> Vec<String> {
         "committed",
         "rolled_back",
         "gave_up",
-        "committed_per_s",
-        "abort_rate",
     ]
     .map(str::to_owned)
     .into();
+    header.extend(["throughput", "abort-rate"].map(column));
     header.extend(AbortReason::ALL.iter().map(|reason| format!("aborts_{}", reason.name())));
-    header.extend(["mean_ns".to_owned(), "max_ns".to_owned()]);
+    header.extend(["mean", "max"].map(column));
     header.extend(report.percentiles().iter().map(|p| format!("p{p}_ns")));
     header
 }

@@ -1,5 +1,7 @@
 //! Numbers for people: with units, and with no more digits than mean something.
 
+use crate::bench::{Unit, show_bytes};
+
 /// A latency in the unit that suits it.
 #[must_use]
 pub fn latency(ns: f64) -> String {
@@ -52,6 +54,35 @@ pub fn percentile(percentile: f64) -> String {
     format!("p{percentile}")
 }
 
+/// A multiple of something.
+#[must_use]
+pub fn ratio(ratio: f64) -> String {
+    if ratio < 0.1 { format!("{ratio:.4}") } else { format!("{ratio:.3}") }
+}
+
+/// A probability.
+#[must_use]
+pub fn probability(p: f64) -> String {
+    if p < 0.001 { "<0.001".to_owned() } else { format!("{p:.3}") }
+}
+
+/// A number in the form that its unit asks for.
+#[must_use]
+pub fn value(unit: Unit, number: f64) -> String {
+    match unit {
+        Unit::PerSecond => rate(number),
+        Unit::Nanoseconds => latency(number),
+        Unit::Share => percent(number),
+        Unit::Bytes => show_bytes(number as u128),
+        Unit::Probability => probability(number),
+        Unit::Each if number == 0.0 => "0".to_owned(),
+        Unit::Each if number < 0.1 => format!("{number:.5}"),
+        Unit::Each if number < 9.995 => format!("{number:.3}"),
+        Unit::Each => three_digits(number),
+        Unit::Ratio | Unit::Word => ratio(number),
+    }
+}
+
 fn three_digits(number: f64) -> String {
     match number {
         number if number < 9.995 => format!("{number:.2}"),
@@ -81,5 +112,9 @@ mod tests {
         assert_eq!(percent(0.038), "3.80 %");
         assert_eq!(percent(0.5), "50.0 %");
         assert_eq!(percentile(99.9), "p99.9");
+        assert_eq!([ratio(1.0349), ratio(0.028_34)], ["1.035", "0.0283"]);
+        assert_eq!([probability(0.0156), probability(1e-9)], ["0.016", "<0.001"]);
+        assert_eq!(value(Unit::Each, 0.001_234), "0.00123");
+        assert_eq!(value(Unit::Bytes, 2048.0), "2.0 KiB");
     }
 }

@@ -39,8 +39,10 @@ pub(super) fn write(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> 
                 let histogram: Histogram<u64> = Deserializer::new()
                     .deserialize(&mut compressed.as_slice())
                     .map_err(io::Error::other)?;
-                let tag =
-                    format!("{}.{}", report.outcome.protocol.name, report.outcome.kinds[*kind]);
+                let tag = format!(
+                    "{}.{}",
+                    report.outcome.protocol.name, report.outcome.environment.kinds[*kind]
+                );
                 let tag = Tag::new(&tag).expect("names have neither commas nor spaces");
                 log.write_histogram(&histogram, offset + begin, length, Some(tag))
                     .map_err(|error| io::Error::other(error.to_string()))?;

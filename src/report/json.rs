@@ -3,10 +3,13 @@
 //! Fields are added without notice; a field that changes its meaning or goes away makes a new
 //! version.
 
-use super::{Report, warnings};
+use super::{Report, RunFacts, describe_loop, describe_threads, warnings};
 use crate::AbortReason;
-use crate::bench::{Counts, KindStats, Latencies, Repetition, Step, compress};
-use crate::workload::End;
+use crate::bench::{
+    AuditCounts, Audits, Counts, Environment, KindStats, Latencies, LongReaderFacts, Peak, Plan,
+    ProtocolFacts, Repetition, Step, compress,
+};
+use crate::workload::{End, Finding, Moment};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -27,47 +30,25 @@ fn document(report: &Report<'_>) -> Value {
     let protocol = &outcome.protocol;
     let repetitions: Vec<Value> =
         outcome.repetitions.iter().map(|repetition| repetition_value(report, repetition)).collect();
-    let violations: Map<String, Value> =
-        outcome.violations().map(|(name, count)| (name.to_owned(), count.into())).collect();
+    let violations: Map<String, Value> = outcome
+        .violations()
+        .into_iter()
+        .map(|(name, count)| (name.to_owned(), count.into()))
+        .collect();
     json!({
         "schema": SCHEMA,
         "complete": !outcome.interrupted() && outcome.repetitions.iter().all(|r| !r.starved),
         "label": facts.label,
-        "workload": {
-            "name": facts.workload,
-            "fingerprint": format!("{:016x}", facts.fingerprint),
-            "properties": object(facts.properties.iter().map(|(k, v)| (k.as_str(), v.as_str()))),
-            "basis": object(outcome.basis.iter().map(|(k, v)| (*k, v.as_str()))),
-            "operations_per_transaction": outcome.operations_per_transaction,
-        },
-        "protocol": {
-            "name": protocol.name,
-            "summary": protocol.summary,
-            "isolation": protocol.isolation,
-            "strict": protocol.strict,
-            "progress": protocol.progress,
-        },
-        "config": config_value(report),
+        "workload": workload_value(facts, &outcome.environment),
+        "protocol": protocol_value(protocol),
+        "config": config_value(plan, outcome.environment.shards, plan.threads.into()),
         // As text too: many readers keep numbers in 53 bits.
         "seed": plan.seed.number(),
         "seed_text": plan.seed.to_string(),
-        "skew": outcome.skew.map(|skew| json!({
-            "hottest_key": skew.hottest,
-            "top_ten": skew.top_ten,
-            "top_percent": skew.top_percent,
-            "draws": skew.draws,
-        })),
-        "machine": object(outcome.machine.facts.iter().map(|f| (f.name, f.value.as_str()))),
-        "clock": {
-            "source": outcome.clock.source,
-            "reading_ns": outcome.clock.reading_ns,
-            "step_ns": outcome.clock.step_ns,
-        },
-        "harness": {
-            "transaction_ns": outcome.harness.transaction_ns,
-            "ceiling_per_s": outcome.harness.ceiling_per_second,
-            "threads": outcome.harness.threads,
-        },
+        "skew": skew_value(&outcome.environment),
+        "machine": machine_value(&outcome.environment),
+        "clock": clock_value(&outcome.environment),
+        "harness": harness_value(&outcome.environment),
         "notes": facts.notes,
         "warnings": warnings(report),
         "violations": violations,
@@ -76,40 +57,103 @@ fn document(report: &Report<'_>) -> Value {
     })
 }
 
-fn config_value(report: &Report<'_>) -> Value {
-    let Report { outcome, plan, .. } = report;
+/// What is asked of the store.
+pub(super) fn workload_value(facts: &RunFacts, environment: &Environment) -> Value {
     json!({
-        "threads": plan.threads,
+        "name": facts.workload,
+        "fingerprint": format!("{:016x}", facts.fingerprint),
+        "properties": object(facts.properties.iter().map(|(k, v)| (k.as_str(), v.as_str()))),
+        "basis": object(environment.basis.iter().map(|(k, v)| (*k, v.as_str()))),
+        "operations_per_transaction": environment.operations_per_transaction,
+    })
+}
+
+pub(super) fn protocol_value(protocol: &ProtocolFacts) -> Value {
+    json!({
+        "name": protocol.name,
+        "summary": protocol.summary,
+        "isolation": protocol.isolation,
+        "strict": protocol.strict,
+        "progress": protocol.progress,
+    })
+}
+
+pub(super) fn skew_value(environment: &Environment) -> Option<Value> {
+    environment.skew.map(|skew| {
+        json!({
+            "hottest_key": skew.hottest,
+            "top_ten": skew.top_ten,
+            "top_percent": skew.top_percent,
+            "draws": skew.draws,
+        })
+    })
+}
+
+pub(super) fn machine_value(environment: &Environment) -> Value {
+    let facts = &environment.machine.facts;
+    object(facts.iter().map(|fact| (fact.name, fact.value.as_str()))).into()
+}
+
+pub(super) fn clock_value(environment: &Environment) -> Value {
+    json!({
+        "source": environment.clock.source,
+        "reading_ns": environment.clock.reading_ns,
+        "step_ns": environment.clock.step_ns,
+    })
+}
+
+pub(super) fn harness_value(environment: &Environment) -> Value {
+    json!({
+        "transaction_ns": environment.harness.transaction_ns,
+        "ceiling_per_s": environment.harness.ceiling_per_second,
+        "threads": environment.harness.threads,
+    })
+}
+
+/// What was to be done, but for the protocol; `threads` is a number or several.
+pub(super) fn config_value(plan: &Plan, shards: usize, threads: Value) -> Value {
+    let description = describe_loop(
+        plan,
+        &match &threads {
+            Value::Array(list) => format!("{} numbers of threads", list.len()),
+            _ => describe_threads(plan.threads),
+        },
+    );
+    json!({
+        "threads": threads,
         "duration_s": plan.limit.duration.map(|duration| duration.as_secs_f64()),
         "transactions": plan.limit.transactions,
         "warmup_s": plan.warmup.as_secs_f64(),
-        "shards": outcome.shards,
+        "shards": shards,
         "pinning": plan.pinning.to_string(),
         "repetitions": plan.repetitions,
         "target_operations_per_s": plan.throttle.map(|throttle| throttle.operations_per_second),
-        "loop": report.loop_description(),
+        "loop": description,
+        "long_reader": plan.long_reader.map(|reader| reader.to_string()),
+        "audit_interval_s": plan.audit_interval.map(|pause| pause.as_secs_f64()),
         "interval_s": plan.interval.as_secs_f64(),
     })
 }
 
-fn object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Map<String, Value> {
+pub(super) fn object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Map<String, Value> {
     pairs.map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
 fn repetition_value(report: &Report<'_>, repetition: &Repetition) -> Value {
     let outcome = report.outcome;
-    let kinds = outcome.kinds.iter().zip(&repetition.stats.kinds);
+    let kinds = outcome.environment.kinds.iter().zip(&repetition.stats.kinds);
     let kinds: Map<String, Value> = kinds
         .filter(|(_, stats)| stats.counts.transactions() > 0)
         .map(|(name, stats)| ((*name).to_owned(), kind_value(report, repetition, stats)))
         .collect();
-    let tallies = outcome.tally_rows.iter().zip(&repetition.tallies);
+    let tallies = outcome.environment.tally_rows.iter().zip(&repetition.tallies);
     let tallies: Map<String, Value> =
         tallies.map(|(row, count)| (row.name.to_owned(), (*count).into())).collect();
     let retries = &repetition.stats.retries;
     let retried: Vec<[u64; 2]> =
         retries.iter_recorded().map(|v| [v.value_iterated_to(), v.count_at_value()]).collect();
     json!({
+        "requests": format!("{:016x}", repetition.requests),
         "started": humantime::format_rfc3339_millis(repetition.started).to_string(),
         "elapsed_s": repetition.elapsed.as_secs_f64(),
         "load": {
@@ -122,10 +166,63 @@ fn repetition_value(report: &Report<'_>, repetition: &Repetition) -> Value {
         "total": kind_value(report, repetition, &repetition.stats.total()),
         "kinds": kinds,
         "tallies": tallies,
+        "audits": audits_value(&repetition.audits),
+        "long_reader": repetition.long_reader.as_ref().map(long_reader_value),
         // Pairs of a number of retries and of the committed transactions that needed so many.
         "retries": retried,
         "timeline": timeline(report, repetition),
         "store": store_value(&repetition.store),
+    })
+}
+
+fn long_reader_value(facts: &LongReaderFacts) -> Value {
+    let peak = |peak: &Peak| {
+        json!({
+            "surplus_versions": peak.surplus_versions,
+            "retained_bytes": peak.retained_bytes,
+            "chain_length_max": peak.chain_length,
+        })
+    };
+    let drains = facts.drains.iter().map(|time| time.map(|time| time.as_secs_f64()));
+    json!({
+        "meaning": facts.meaning,
+        "committed_per_s_without": facts.throughput_without,
+        "peak_without": peak(&facts.without),
+        "peak_with": peak(&facts.with),
+        "held": facts.held,
+        "cut_short": facts.cut_short,
+        "refused": facts.refused,
+        // Of each round; null where it was not cleared away in time.
+        "drains_s": drains.collect::<Vec<_>>(),
+    })
+}
+
+fn audits_value(audits: &Audits) -> Value {
+    let counts = |counts: &AuditCounts| {
+        json!({
+            "held": counts.held,
+            "broken": counts.broken,
+            "gave_up": counts.gave_up,
+            "elapsed_s": counts.elapsed.as_secs_f64(),
+        })
+    };
+    let finding = |finding: &Finding| json!({ "what": finding.what, "holds": finding.holds, "evidence": finding.evidence });
+    let findings: Vec<Value> = audits.findings.iter().map(finding).collect();
+    let broken = audits.broken.iter().map(|(moment, found)| {
+        let mut value = finding(found);
+        value["moment"] = match moment {
+            Moment::During => "during".into(),
+            Moment::After => "after".into(),
+        };
+        value
+    });
+    json!({
+        "during": counts(&audits.during),
+        "after": counts(&audits.after),
+        // Of the last audit.
+        "findings": findings,
+        // The first ones that did not hold.
+        "broken": broken.collect::<Vec<_>>(),
     })
 }
 
@@ -143,7 +240,7 @@ fn kind_value(report: &Report<'_>, repetition: &Repetition, stats: &KindStats) -
     })
 }
 
-fn counts_value(counts: &Counts) -> Value {
+pub(super) fn counts_value(counts: &Counts) -> Value {
     let aborts = AbortReason::ALL.iter().zip(counts.aborts);
     let aborts: Map<String, Value> =
         aborts.map(|(reason, count)| (reason.name().to_owned(), count.into())).collect();
@@ -154,6 +251,8 @@ fn counts_value(counts: &Counts) -> Value {
         "rolled_back": rolled_back,
         "gave_up": gave_up,
         "aborts": aborts,
+        "busy_ns": counts.busy_ns,
+        "wasted_ns": counts.wasted_ns,
     })
 }
 

@@ -1,5 +1,8 @@
 //! What a run says in the end: a table for people, and files for machines.
 
+mod basis;
+mod beside;
+pub mod comparison;
 mod csv;
 mod format;
 mod hgrm;
@@ -9,13 +12,13 @@ mod sink;
 mod table;
 mod warnings;
 
-pub use format::{latency, rate};
-pub use sink::{Output, OutputError, Outputs};
+pub use format::{latency, percent, rate};
+pub use sink::{Output, OutputError, Outputs, WriteOutput};
 pub use table::write_table;
 pub use warnings::warnings;
 
-use crate::bench::{Latencies, Outcome, Plan, Repetition};
-use crate::workload::End;
+use crate::bench::{Outcome, Plan, Repetition};
+use std::io::{self, Write};
 
 /// What the command knows about a run besides the plan.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +54,21 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
+    /// Writes the file of this kind.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn write(&self, output: Output, out: &mut dyn Write) -> io::Result<()> {
+        match output {
+            Output::Json => json::write(out, self),
+            Output::Csv => csv::write(out, self),
+            Output::Hgrm => hgrm::write(out, &self.shown().latencies(self.plan).histogram),
+            Output::Hlog => hlog::write(out, self),
+            Output::Markdown => Err(io::Error::other("a run has no report in Markdown")),
+        }
+    }
+
     /// The repetition whose details are shown: the median by throughput (the lower of two).
     /// Quantiles of different repetitions are never pooled.
     #[must_use]
@@ -79,36 +97,28 @@ impl Report<'_> {
     fn has_schedule(&self) -> bool {
         self.plan.throttle.is_some()
     }
+}
 
-    /// The latencies of committed transactions that the report is about: from the actual start, or
-    /// from the intended one if only that was asked for.
-    fn main_latencies(&self, repetition: &Repetition) -> Latencies {
-        let mut total = repetition.stats.total();
-        let intended = self.has_schedule() && !self.plan.latency.shows_operation();
-        let main = match intended {
-            true => total.intended.take(),
-            false => total.service[End::Committed as usize].take(),
-        };
-        main.unwrap_or_default()
-    }
+/// What decides when a request starts, and what that means for its latency.
+fn describe_loop(plan: &Plan, threads: &str) -> String {
+    let Some(throttle) = plan.throttle else {
+        return format!(
+            "closed, {threads}; service time, closed loop (coordinated omission possible)"
+        );
+    };
+    let latency = match (plan.latency.shows_operation(), plan.latency.shows_intended()) {
+        (true, true) => "latency from the actual and from the intended start",
+        (true, false) => "latency from the actual start (coordinated omission possible)",
+        (false, _) => "latency from the intended start",
+    };
+    let target = rate(throttle.operations_per_second);
+    format!("scheduled, {target} operations in all, {threads}; {latency}")
+}
 
-    fn loop_description(&self) -> String {
-        let threads = match self.plan.threads {
-            1 => "1 thread".to_owned(),
-            threads => format!("{threads} threads"),
-        };
-        let Some(throttle) = self.plan.throttle else {
-            return format!(
-                "closed, {threads}; service time, closed loop (coordinated omission possible)"
-            );
-        };
-        let latency =
-            match (self.plan.latency.shows_operation(), self.plan.latency.shows_intended()) {
-                (true, true) => "latency from the actual and from the intended start",
-                (true, false) => "latency from the actual start (coordinated omission possible)",
-                (false, _) => "latency from the intended start",
-            };
-        let target = rate(throttle.operations_per_second);
-        format!("scheduled, {target} operations in all, {threads}; {latency}")
+/// A number of threads in words.
+fn describe_threads(threads: usize) -> String {
+    match threads {
+        1 => "1 thread".to_owned(),
+        threads => format!("{threads} threads"),
     }
 }

@@ -1,6 +1,5 @@
 //! Where the files go: checked before the run, written after it, whole or not at all.
 
-use super::{Report, csv, hgrm, hlog, json};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -17,6 +16,8 @@ pub enum Output {
     Hgrm,
     /// The interval log.
     Hlog,
+    /// The tables as Markdown.
+    Markdown,
 }
 
 impl Output {
@@ -28,15 +29,7 @@ impl Output {
             Output::Csv => "--csv",
             Output::Hgrm => "--hgrm",
             Output::Hlog => "--hlog",
-        }
-    }
-
-    fn write(self, out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
-        match self {
-            Output::Json => json::write(out, report),
-            Output::Csv => csv::write(out, report),
-            Output::Hgrm => hgrm::write(out, &report.main_latencies(report.shown()).histogram),
-            Output::Hlog => hlog::write(out, report),
+            Output::Markdown => "--markdown",
         }
     }
 }
@@ -71,6 +64,9 @@ impl fmt::Display for OutputError {
 
 impl std::error::Error for OutputError {}
 
+/// Writes one kind of file.
+pub type WriteOutput<'a> = &'a dyn Fn(Output, &mut dyn Write) -> io::Result<()>;
+
 /// The files that a run is to write.
 #[derive(Debug, Default)]
 pub struct Outputs {
@@ -96,12 +92,13 @@ impl Outputs {
         self.files.iter().any(|(other, _)| *other == output)
     }
 
-    /// Writes all files; a failure of one does not keep the others from being written.
+    /// Writes all files, each with what `write` makes for it; a failure of one does not keep the
+    /// others from being written.
     #[must_use]
-    pub fn write(&self, report: &Report<'_>) -> Vec<OutputError> {
+    pub fn write(&self, write: WriteOutput<'_>) -> Vec<OutputError> {
         let mut errors = Vec::new();
         for (output, path) in &self.files {
-            if let Err(error) = write_whole(path, &mut |out| output.write(out, report)) {
+            if let Err(error) = write_whole(path, &mut |out| write(*output, out)) {
                 let problem = Problem::Io(error);
                 errors.push(OutputError { output: *output, path: path.clone(), problem });
             }

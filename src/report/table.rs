@@ -1,15 +1,13 @@
 //! The report for people.
 
+use super::basis::{self, line};
 use super::format::{count, latency, percent, percentile, rate};
-use super::{Report, warnings};
+use super::{Report, beside, describe_loop, describe_threads, warnings};
 use crate::AbortReason;
 use crate::bench::{KindStats, Latencies, Repetition, show_bytes};
 use crate::workload::{End, TallyRole};
 use comfy_table::{CellAlignment, Table, presets};
 use std::io::{self, Write};
-
-/// The width of the words on the left.
-const LABEL_WIDTH: usize = 12;
 
 /// Writes the report.
 pub fn write_table(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
@@ -34,93 +32,27 @@ pub fn write_table(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
     line(out, "replay", &report.facts.replay)
 }
 
-fn line(out: &mut dyn Write, label: &str, text: &str) -> io::Result<()> {
-    writeln!(out, "{label:LABEL_WIDTH$} {text}")
-}
-
 fn write_basis(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
     let Report { outcome, plan, facts } = report;
     let protocol = &outcome.protocol;
-    let strictly = if protocol.strict { "strictly " } else { "" };
-    if !facts.label.is_empty() {
-        line(out, "label", &facts.label)?;
-    }
-    let fingerprint = facts.fingerprint;
-    line(out, "workload", &format!("{} (fingerprint {fingerprint:016x})", facts.workload))?;
-    for (word, sentence) in &outcome.basis {
-        line(out, word, sentence)?;
-    }
-    if let Some(skew) = outcome.skew {
-        let shares = [skew.hottest, skew.top_ten, skew.top_percent].map(percent);
-        let [hottest, ten, hundredth] = shares;
-        let draws = count(skew.draws as u64);
-        line(
-            out,
-            "skew",
-            &format!(
-                "hottest key {hottest}, top ten {ten}, hottest 1 % of the keys \
-                 {hundredth} ({draws} draws)"
-            ),
-        )?;
-    }
+    let environment = &outcome.environment;
+    basis::write_workload(out, facts, environment)?;
     line(
         out,
         "protocol",
         &format!(
-            "{}: {strictly}{}, {}; {}",
-            protocol.name, protocol.isolation, protocol.progress, protocol.summary
+            "{}: {}, {}; {}",
+            protocol.name,
+            protocol.level(),
+            protocol.progress,
+            protocol.summary
         ),
     )?;
-    line(out, "store", &format!("hash index, {} shard(s), retries until commit", outcome.shards))?;
-    line(out, "loop", &report.loop_description())?;
+    let shards = environment.shards;
+    line(out, "store", &format!("hash index, {shards} shard(s), retries until commit"))?;
+    line(out, "loop", &describe_loop(plan, &describe_threads(plan.threads)))?;
     line(out, "seed", &plan.seed.to_string())?;
-    line(out, "machine", &machine(report))?;
-    line(out, "build", &build(report))?;
-    line(
-        out,
-        "harness",
-        &format!(
-            "{} a transaction, ceiling {} with {} thread(s); clock: {}, {:.1} ns a reading",
-            latency(outcome.harness.transaction_ns),
-            rate(outcome.harness.ceiling_per_second),
-            outcome.harness.threads,
-            outcome.clock.source,
-            outcome.clock.reading_ns
-        ),
-    )
-}
-
-fn machine(report: &Report<'_>) -> String {
-    let machine = &report.outcome.machine;
-    let named = |name, before: &str| machine.get(name).map(|value| format!("{before}{value}"));
-    let facts = [
-        named("cpu", ""),
-        named("topology", ""),
-        named("processors", ""),
-        named("cgroup-cpu", "cgroup "),
-        named("memory", ""),
-        named("cgroup-memory", "cgroup "),
-        named("kernel", "Linux "),
-        named("governor", "governor "),
-        named("transparent-huge-pages", "huge pages "),
-        named("load-average", "load "),
-    ];
-    let pinning = format!("pinning {}", report.plan.pinning);
-    facts.into_iter().flatten().chain([pinning]).collect::<Vec<_>>().join(", ")
-}
-
-fn build(report: &Report<'_>) -> String {
-    let machine = &report.outcome.machine;
-    let named = |name, before: &str| machine.get(name).map(|value| format!("{before}{value}"));
-    let facts = [
-        named("chronolith", "chronolith "),
-        named("revision", "revision "),
-        named("rustc", ""),
-        named("profile", ""),
-        named("target", ""),
-        named("target-features", ""),
-    ];
-    facts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    basis::write_machine(out, environment, plan)
 }
 
 fn write_result(out: &mut dyn Write, report: &Report<'_>, shown: &Repetition) -> io::Result<()> {
@@ -172,6 +104,8 @@ fn write_result(out: &mut dyn Write, report: &Report<'_>, shown: &Repetition) ->
         ),
     )?;
     line(out, "retries", &retries(shown, counts.committed()))?;
+    beside::write_audits(out, report, shown)?;
+    beside::write_long_reader(out, report, shown)?;
     line(out, "in store", &store_state(&shown.store))
 }
 
@@ -180,7 +114,7 @@ fn write_operations(
     report: &Report<'_>,
     shown: &Repetition,
 ) -> io::Result<()> {
-    let counted = || report.outcome.tally_rows.iter().zip(&shown.tallies);
+    let counted = || report.outcome.environment.tally_rows.iter().zip(&shown.tallies);
     let operations = counted().filter(|(row, _)| row.role == TallyRole::Operation);
     let sum: u64 = operations.clone().map(|(_, number)| number).sum();
     let parts: Vec<String> = operations
@@ -230,7 +164,7 @@ fn store_state(store: &crate::Stats) -> String {
     )
 }
 
-fn plain_table(header: Vec<String>) -> Table {
+pub(super) fn plain_table(header: Vec<String>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(header);
@@ -247,7 +181,7 @@ fn latency_table(report: &Report<'_>, shown: &Repetition) -> Table {
     header.extend(report.percentiles().into_iter().map(percentile));
     header.push("max".to_owned());
     let mut table = plain_table(header);
-    let kinds = report.outcome.kinds.iter().zip(&shown.stats.kinds);
+    let kinds = report.outcome.environment.kinds.iter().zip(&shown.stats.kinds);
     let kinds: Vec<(&str, &KindStats)> = kinds
         .filter(|(_, stats)| stats.counts.transactions() > 0)
         .map(|(name, stats)| (*name, stats))
@@ -307,7 +241,7 @@ fn repetition_table(report: &Report<'_>) -> Table {
     let header = ["repetition", "per second", "abort rate", "p50", "p99", "p99.9", "max", "load s"];
     let mut table = plain_table(header.map(str::to_owned).into());
     for (index, repetition) in report.outcome.repetitions.iter().enumerate() {
-        let latencies = report.main_latencies(repetition).histogram;
+        let latencies = repetition.latencies(report.plan).histogram;
         let at = |p: f64| latency(latencies.value_at_percentile(p) as f64);
         table.add_row([
             (index + 1).to_string(),

@@ -2,7 +2,8 @@
 
 use super::Report;
 use super::format::{latency, percent, rate};
-use crate::bench::{Repetition, is_debug_build};
+use crate::bench::{Environment, Machine, Plan, Repetition, is_debug_build};
+use crate::workload::Moment;
 use std::time::Duration;
 
 /// The share of the run's cost above which the harness is too large a part of it.
@@ -22,12 +23,13 @@ const STEPS_MIN: usize = 9;
 #[must_use]
 pub fn warnings(report: &Report<'_>) -> Vec<String> {
     let shown = report.shown();
-    let found = [debug_build(), too_many_threads(report), harness_heavy(report, shown)];
+    let (machine, threads) = (&report.outcome.environment.machine, report.plan.threads);
+    let found = [debug_build(), too_many_threads(threads, machine), heavy(report, shown)];
     let more = [
         saturated(report, shown),
-        too_short(shown),
-        busy_machine(report),
-        governor(report),
+        too_short(shown.elapsed),
+        busy_machine(machine),
+        governor(machine),
         unsteady(shown),
         overflow(report),
         cut_short(report),
@@ -36,38 +38,71 @@ pub fn warnings(report: &Report<'_>) -> Vec<String> {
     for (name, count) in report.outcome.violations() {
         warnings.push(format!("VIOLATION: {count} {name}: the store broke its promise"));
     }
+    warnings.extend(broken_audits(report));
     warnings
 }
 
-fn debug_build() -> Option<String> {
+/// Every broken finding that was kept, with its evidence, and how many audits broke in all.
+fn broken_audits(report: &Report<'_>) -> Vec<String> {
+    let repetitions = report.outcome.repetitions.iter().enumerate();
+    let kept = repetitions.flat_map(|(index, repetition)| {
+        repetition.audits.broken.iter().map(move |(moment, finding)| (index + 1, moment, finding))
+    });
+    let told = kept.map(|(repetition, moment, finding)| {
+        let when = match moment {
+            Moment::During => "during",
+            Moment::After => "after",
+        };
+        format!(
+            "VIOLATION: it does not hold that {}: {} (audit {when} repetition {repetition})",
+            finding.what, finding.evidence
+        )
+    });
+    let mut warnings: Vec<String> = told.collect();
+    if !warnings.is_empty() {
+        let broken = report.outcome.broken_audits();
+        warnings.push(format!("VIOLATION: {broken} audits found a broken promise of the store"));
+    }
+    warnings
+}
+
+pub(super) fn debug_build() -> Option<String> {
     is_debug_build().then(|| {
         "this is a debug build: the figures say nothing about speed; build with --release"
             .to_owned()
     })
 }
 
-fn too_many_threads(report: &Report<'_>) -> Option<String> {
-    let (threads, processors) = (report.plan.threads, report.outcome.machine.processors);
+pub(super) fn too_many_threads(threads: usize, machine: &Machine) -> Option<String> {
+    let processors = machine.processors;
     (threads > processors).then(|| {
         format!("{threads} threads share {processors} processors: latency includes waiting for one")
     })
 }
 
-fn harness_heavy(report: &Report<'_>, shown: &Repetition) -> Option<String> {
-    if report.plan.throttle.is_some() {
+fn heavy(report: &Report<'_>, shown: &Repetition) -> Option<String> {
+    let transactions = shown.per_second(shown.stats.total().counts.transactions());
+    harness_heavy(&report.outcome.environment, report.plan, transactions)
+}
+
+/// Whether the harness is too large a part of the cost of one of `transactions` a second.
+pub(super) fn harness_heavy(
+    environment: &Environment,
+    plan: &Plan,
+    transactions: f64,
+) -> Option<String> {
+    if plan.throttle.is_some() {
         return None;
     }
-    let processors = report.outcome.machine.processors;
-    let running = report.plan.threads.min(processors) as f64;
-    let transactions = shown.per_second(shown.stats.total().counts.transactions());
+    let running = plan.threads.min(environment.machine.processors) as f64;
     let cost_ns = running * 1e9 / transactions.max(1e-9);
-    let share = report.outcome.harness.transaction_ns / cost_ns;
+    let share = environment.harness.transaction_ns / cost_ns;
     (share > HARNESS_SHARE_MAX).then(|| {
         format!(
             "the harness is {} of the cost of a transaction ({} of {}): the store is faster than \
              the throughput says",
             percent(share),
-            latency(report.outcome.harness.transaction_ns),
+            latency(environment.harness.transaction_ns),
             latency(cost_ns)
         )
     })
@@ -75,7 +110,7 @@ fn harness_heavy(report: &Report<'_>, shown: &Repetition) -> Option<String> {
 
 fn saturated(report: &Report<'_>, shown: &Repetition) -> Option<String> {
     let throttle = report.plan.throttle?;
-    let operations = report.outcome.operations_per_transaction as f64;
+    let operations = report.outcome.environment.operations_per_transaction;
     let target = throttle.operations_per_second / operations;
     let achieved = shown.per_second(shown.stats.total().counts.transactions());
     (achieved < ACHIEVED_MIN * target && shown.missed > 0).then(|| {
@@ -89,23 +124,23 @@ fn saturated(report: &Report<'_>, shown: &Repetition) -> Option<String> {
     })
 }
 
-fn too_short(shown: &Repetition) -> Option<String> {
-    (shown.elapsed < ELAPSED_MIN).then(|| {
-        let elapsed = latency(shown.elapsed.as_nanos() as f64);
-        format!("only {elapsed} were measured, too short to mean much: use -d 10s")
+pub(super) fn too_short(elapsed: Duration) -> Option<String> {
+    (elapsed < ELAPSED_MIN).then(|| {
+        let elapsed = latency(elapsed.as_nanos() as f64);
+        format!("only {elapsed} were measured, too short to mean much: use a longer -d")
     })
 }
 
-fn busy_machine(report: &Report<'_>) -> Option<String> {
-    let load = report.outcome.machine.get("load-average")?;
+pub(super) fn busy_machine(machine: &Machine) -> Option<String> {
+    let load = machine.get("load-average")?;
     let load: f64 = load.split_whitespace().next()?.parse().ok()?;
     (load > LOAD_MAX).then(|| {
         format!("the machine was busy when the run began (load average {load}): figures may be low")
     })
 }
 
-fn governor(report: &Report<'_>) -> Option<String> {
-    let governor = report.outcome.machine.get("governor")?;
+pub(super) fn governor(machine: &Machine) -> Option<String> {
+    let governor = machine.get("governor")?;
     (governor != "performance").then(|| {
         format!("the processors' governor is \"{governor}\": their speed may change during the run")
     })

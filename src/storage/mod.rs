@@ -14,8 +14,8 @@
 
 pub(crate) mod decision;
 pub(crate) mod hash_index;
-#[allow(dead_code, reason = "ordered tables use it")]
 pub(crate) mod ordered_index;
+pub(crate) mod ordered_key;
 pub(crate) mod payload;
 pub(crate) mod prune;
 pub(crate) mod record;

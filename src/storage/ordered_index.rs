@@ -3,8 +3,8 @@
 //!
 //! # Layout
 //!
-//! A tree of nodes of several cache lines. A *leaf* holds up to 48 sorted records and behind them 14
-//! slots, which later inserts fill from the first to the last. An *inner node* holds up to 64
+//! A tree of nodes of several cache lines. A *leaf* holds up to 48 sorted records and behind them
+//! 14 slots, which later inserts fill from the first to the last. An *inner node* holds up to 64
 //! children and the fences between them. Beside each record (or fence) lies its *head*, eight bytes
 //! of the key that sort as the key does, so that a search reads the lines of a node and looks at
 //! records only where heads tie. The keys of a node's range share the bytes that its two fences
@@ -12,8 +12,8 @@
 //!
 //! The tree follows the BzTree (Arulraj, Levandoski, Minhas, Larson, VLDB 2018) in what it does: a
 //! node is never changed where readers search it, it is frozen and replaced. It departs from it in
-//! how: instead of a multi-word compare-and-swap, each inner node has one *intent* word, which
-//! says what is to become of it before anything is frozen.
+//! how: instead of a multi-word compare-and-swap, each inner node has one *intent* word, which says
+//! what is to become of it before anything is frozen.
 //!
 //! # Definitions
 //!
@@ -24,12 +24,12 @@
 //!
 //! # Invariants
 //!
-//! 1. A node's range, its sorted entries and its fences never change. A slot goes empty -> record or
-//!    empty -> frozen and never back, and slots fill in order. So a key is in the sorted entries, in
-//!    the filled slots or nowhere, and two inserts of one key meet in the same slot.
-//! 2. A frozen node never changes. Only frozen nodes are copied, and a node stops being current only
-//!    after it was frozen. So an insert, a removal or a swing that succeeds has changed a current
-//!    node, and every copy shows it.
+//! 1. A node's range, its sorted entries and its fences never change. A slot goes empty -> record
+//!    or empty -> frozen and never back, and slots fill in order. So a key is in the sorted
+//!    entries, in the filled slots or nowhere, and two inserts of one key meet in the same slot.
+//! 2. A frozen node never changes. Only frozen nodes are copied, and a node stops being current
+//!    only after it was frozen. So an insert, a removal or a swing that succeeds has changed a
+//!    current node, and every copy shows it.
 //! 3. The ranges of the current nodes of a level cover all keys, once: a replacement covers exactly
 //!    what it replaces, and one compare-and-swap of one link puts it in place.
 //! 4. An inner node's intent is decided once, before its first link is frozen, and it names the
@@ -61,6 +61,8 @@
 //! [`OrderedIndex::unchanged_in_place`] says yes after the new snapshot was drawn, and no cursor.
 
 mod cursor;
+mod inner;
+mod leaf;
 mod node;
 mod rebuild;
 
@@ -70,14 +72,15 @@ use super::record::Record;
 use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step};
 use crate::sync::{AtomicPtr, Ordering, model_fence};
-use node::{
-    Extent, Fence, Inner, KeyOf, Leaf, Link, Node, OwnedNode, Places, SLOTS, Side, Slot, prefetch,
-};
+use inner::{Inner, Side};
+use leaf::{Extent, Leaf, Places, Slot};
+use node::{Fence, KeyOf, Link, Node, SLOTS, prefetch};
 use rebuild::Builder;
 use std::cmp;
 use std::ops::Bound;
 
 pub(crate) use cursor::Cursor;
+pub(crate) use node::OwnedNode;
 
 /// How the keys of an index's records are ordered.
 pub(crate) trait KeyOrder<W: Words> {
@@ -171,6 +174,7 @@ impl<W: Words> Clone for Witness<W> {
 impl<W: Words> Copy for Witness<W> {}
 
 /// What a lookup found.
+#[cfg(test)]
 #[derive(Debug)]
 pub(crate) enum Lookup<W: Words> {
     /// The key's record.
@@ -267,8 +271,9 @@ impl<W: Words> OrderedIndex<W> {
         (unsafe { &*link.cast::<Leaf<W>>() }, link)
     }
 
-    /// Looks for the record of a key. Records that are out of use are passed by.
-    #[inline]
+    /// Looks for the record of a key. Records that are out of use are passed by. (Tables look points
+    /// up in their hash index.)
+    #[cfg(test)]
     pub(crate) fn find(&self, key: &impl Sought<W>, order: &impl KeyOrder<W>) -> Lookup<W> {
         let (leaf, _) = self.leaf_of(key, order);
         let mut extent = leaf.removed();
@@ -379,7 +384,7 @@ impl<W: Words> OrderedIndex<W> {
     }
 
     /// The records from `high` down to `low`, in descending order.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn range_reversed<'a, S: Sought<W>, O: KeyOrder<W>>(
         &'a self,
         low: Bound<S>,
@@ -458,29 +463,40 @@ impl<W: Words> OrderedIndex<W> {
         true
     }
 
-    /// Visits every record, also those that the index owns. The caller has the index to itself.
-    pub(crate) fn drain(&mut self, mut visit: impl FnMut(*mut Record<W>)) {
+    /// Visits every record that the index owns. The caller has the index to itself.
+    pub(crate) fn drain_owned(&mut self, mut visit: impl FnMut(*mut Record<W>)) {
         // SAFETY: `&mut self`.
-        unsafe { Self::walk(self.root(), &mut |node| Self::records(node, &mut visit)) }
+        unsafe {
+            Self::walk(self.root(), &mut |node| {
+                if (*node).level == 0 {
+                    let leaf = &*node.cast::<Leaf<W>>();
+                    if let Some(fence) = leaf.node.low.filter(|_| leaf.extent().owns_fence()) {
+                        visit(fence.record);
+                    }
+                }
+            });
+        }
     }
 
-    fn records(node: Link<W>, visit: &mut impl FnMut(*mut Record<W>)) {
-        // SAFETY: the caller walks over nodes that are alive.
-        if unsafe { &*node }.level > 0 {
-            return;
+    /// Visits every record, also those that the index owns. The caller has the index to itself.
+    #[cfg(test)]
+    fn drain(&mut self, mut visit: impl FnMut(*mut Record<W>)) {
+        // SAFETY: `&mut self`.
+        unsafe {
+            Self::walk(self.root(), &mut |node| {
+                if (*node).level > 0 {
+                    return;
+                }
+                let leaf = &*node.cast::<Leaf<W>>();
+                let extent = leaf.extent();
+                let slots = node::SORTED..node::SORTED + usize::from(extent.filled);
+                let entries = (0..leaf.node.len()).chain(slots);
+                entries.filter(|&entry| !extent.is_removed(entry)).for_each(|entry| {
+                    visit(leaf.record(entry));
+                });
+            });
         }
-        // SAFETY: as above; this is a leaf.
-        let leaf = unsafe { &*node.cast::<Leaf<W>>() };
-        let extent = leaf.extent();
-        let slots = node::SORTED..node::SORTED + usize::from(extent.filled);
-        for entry in (0..leaf.node.len()).chain(slots) {
-            if !extent.is_removed(entry) {
-                visit(leaf.record(entry));
-            }
-        }
-        if let Some(fence) = leaf.node.low.filter(|_| extent.owns_fence()) {
-            visit(fence.record);
-        }
+        self.drain_owned(visit);
     }
 
     /// Visits every node of a tree, parents after their children.

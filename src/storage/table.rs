@@ -2,11 +2,14 @@
 
 use super::Words;
 use super::hash_index::HashIndex;
+use super::ordered_index::{KeyOrder, OrderedIndex};
+use super::ordered_key::OrderedKey;
 use super::payload::{Key, Value};
 use super::record::{Head, Record};
 use super::version::{INLINE, Version};
 use crate::reclaim::arena::{Arena, BLOCK_ALIGN, ChunkPool, OWN_ALLOCATION, class_of, class_size};
 use std::any::TypeId;
+use std::cmp;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -15,6 +18,33 @@ const INLINE_OFFSET_MAX: usize = 16 * u8::MAX as usize;
 
 const fn align_up(offset: usize, align: usize) -> usize {
     offset.next_multiple_of(align)
+}
+
+/// How the keys of an ordered table compare.
+#[derive(Debug, Clone, Copy)]
+struct Order {
+    exact: bool,
+    head: unsafe fn((*const u8, u32), u32) -> u64,
+    shared: unsafe fn((*const u8, u32), (*const u8, u32)) -> u32,
+    compare: unsafe fn((*const u8, u32), (*const u8, u32)) -> cmp::Ordering,
+}
+
+impl Order {
+    fn new<K: OrderedKey + ?Sized>() -> Self {
+        Order {
+            exact: K::EXACT,
+            // SAFETY: called with the key of a record of this table.
+            head: |(at, len), skip| unsafe { K::view(at, len) }.head(skip),
+            shared: |one, other| {
+                // SAFETY: as above.
+                unsafe { K::view(one.0, one.1).shared(K::view(other.0, other.1)) }
+            },
+            compare: |one, other| {
+                // SAFETY: as above.
+                unsafe { K::view(one.0, one.1).cmp(K::view(other.0, other.1)) }
+            },
+        }
+    }
 }
 
 /// How the blocks of a table are laid out, and what to do with their contents.
@@ -107,7 +137,16 @@ pub(crate) struct TableCore<W: Words> {
     pub(crate) store: u64,
     pub(crate) schema: Schema,
     pub(crate) shards: Box<[HashIndex<W>]>,
+    /// What an ordered table has besides.
+    ordered: Option<Ordered<W>>,
     pool: Arc<ChunkPool>,
+}
+
+/// The second index of an ordered table: points go through the hash index, ranges through this one.
+#[derive(Debug)]
+struct Ordered<W: Words> {
+    order: Order,
+    shards: Box<[OrderedIndex<W>]>,
 }
 
 impl<W: Words> TableCore<W> {
@@ -125,8 +164,38 @@ impl<W: Words> TableCore<W> {
             store,
             schema: Schema::new::<K, V, W>(),
             shards: (0..shards).map(|_| HashIndex::new()).collect::<Option<_>>()?,
+            ordered: None,
             pool,
         })
+    }
+
+    /// As `new`, for a table with ranges.
+    pub(crate) fn new_ordered<K: OrderedKey + ?Sized, V: Value + ?Sized>(
+        number: u16,
+        name: &str,
+        store: u64,
+        shards: usize,
+        pool: Arc<ChunkPool>,
+    ) -> Option<Self> {
+        let mut table = Self::new::<K, V>(number, name, store, shards, pool)?;
+        let shards = (0..shards).map(|_| OrderedIndex::new()).collect::<Option<_>>()?;
+        table.ordered = Some(Ordered { order: Order::new::<K>(), shards });
+        Some(table)
+    }
+
+    /// The ordered index of a shard; `None` for a table without ranges.
+    #[inline]
+    pub(crate) fn ordered_index(&self, shard: u32) -> Option<&OrderedIndex<W>> {
+        self.ordered.as_ref().map(|ordered| &ordered.shards[shard as usize])
+    }
+
+    /// Whether the table has ranges.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.ordered.is_some()
+    }
+
+    fn order(&self) -> &Order {
+        &self.ordered.as_ref().expect("asked of ordered tables only").order
     }
 
     /// The index of a shard, by a number that came from the store's ring.
@@ -314,10 +383,45 @@ impl<W: Words> TableCore<W> {
     }
 }
 
+impl<W: Words> KeyOrder<W> for TableCore<W> {
+    #[inline]
+    fn exact(&self) -> bool {
+        self.order().exact
+    }
+
+    unsafe fn head(&self, record: *const Record<W>, skip: u32) -> u64 {
+        let (at, len) = self.schema.key_at(record);
+        // SAFETY: as in `hash_of`.
+        unsafe { (self.order().head)((at, len), skip) }
+    }
+
+    unsafe fn shared(&self, low: *const Record<W>, high: *const Record<W>) -> u32 {
+        let ((at, len), (high_at, high_len)) = (self.schema.key_at(low), self.schema.key_at(high));
+        // SAFETY: as in `hash_of`.
+        unsafe { (self.order().shared)((at, len), (high_at, high_len)) }
+    }
+
+    unsafe fn compare(&self, one: *const Record<W>, other: *const Record<W>) -> cmp::Ordering {
+        let ((at, len), (other_at, other_len)) =
+            (self.schema.key_at(one), self.schema.key_at(other));
+        // SAFETY: as in `hash_of`.
+        unsafe { (self.order().compare)((at, len), (other_at, other_len)) }
+    }
+}
+
 impl<W: Words> Drop for TableCore<W> {
     fn drop(&mut self) {
         // The store and every handle are gone; the arena only serves to take the blocks.
         let (mut arena, pool) = (Arena::new(), Arc::clone(&self.pool));
+        if let Some(mut ordered) = self.ordered.take() {
+            for index in &mut ordered.shards {
+                index.drain_owned(|record| {
+                    let record = NonNull::new(record).expect("a record");
+                    // SAFETY: as below; the hash index has let go of it, and it has no versions.
+                    unsafe { self.free_record(&mut arena, &pool, record) };
+                });
+            }
+        }
         let mut shards = std::mem::take(&mut self.shards);
         for index in &mut shards {
             index.drain(|record| {

@@ -4,11 +4,15 @@
 //! * [`table`]: typed handles to its tables.
 //! * [`transaction`]: reads and writes.
 //! * [`operation`]: what each of them does in its one pinned step.
+//! * [`range`]: ranges of ordered tables.
 //! * [`retry`]: `transact` and `view`: run, commit, and try again.
 //! * [`stats`]: what it has done and what it holds.
 
+#[cfg(all(test, not(loom)))]
+mod broken;
 mod builder;
 mod operation;
+mod range;
 mod retry;
 mod session;
 mod stats;
@@ -18,15 +22,18 @@ mod table;
 mod transaction;
 
 pub use builder::StoreBuilder;
+pub use range::Range;
 pub use retry::{Attempts, RetryPolicy};
 pub use stats::Stats;
-pub use table::Table;
+pub use table::{OrderedTable, Table};
 pub use transaction::Transaction;
 
 use crate::error::Error;
 use crate::limits::TABLES_MAX;
 use crate::protocol::context::Core;
-use crate::protocol::{Mvocc, Protocol};
+use crate::protocol::{Mvocc, Protocol, Ranges};
+use crate::reclaim::arena::ChunkPool;
+use crate::storage::ordered_key::OrderedKey;
 use crate::storage::payload::{Key, Value};
 use crate::storage::table::TableCore;
 use std::collections::HashMap;
@@ -99,9 +106,33 @@ impl<P: Protocol> Store<P> {
         &self,
         name: &str,
     ) -> Result<Table<K, V, P>, Error> {
+        Table::new(self.open(name, TableCore::new::<K, V>)?)
+    }
+
+    /// Opens the ordered table of that name, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::table`], also if it exists without order; [`Error::NoRanges`] with a protocol
+    /// that has no ranges.
+    pub fn ordered_table<K: OrderedKey + ?Sized, V: Value + ?Sized>(
+        &self,
+        name: &str,
+    ) -> Result<OrderedTable<K, V, P>, Error> {
+        if P::RANGES == Ranges::Unsupported {
+            return Err(Error::NoRanges { protocol: P::NAME });
+        }
+        OrderedTable::new(self.open(name, TableCore::new_ordered::<K, V>)?)
+    }
+
+    fn open(
+        &self,
+        name: &str,
+        make: impl FnOnce(u16, &str, u64, usize, Arc<ChunkPool>) -> Option<TableCore<P::Words>>,
+    ) -> Result<Arc<TableCore<P::Words>>, Error> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(table) = names.get(name) {
-            return Table::new(Arc::clone(table));
+            return Ok(Arc::clone(table));
         }
         let number = names.len();
         if number >= TABLES_MAX {
@@ -109,12 +140,11 @@ impl<P: Protocol> Store<P> {
         }
         let (core, shards) = (&self.core, self.core.ring.shards());
         let pool = Arc::clone(&core.pool);
-        let table = TableCore::new::<K, V>(number as u16, name, core.id, shards, pool)
-            .ok_or(Error::OutOfMemory)?;
+        let table = make(number as u16, name, core.id, shards, pool).ok_or(Error::OutOfMemory)?;
         let table = Arc::new(table);
         core.tables.add(Arc::clone(&table));
         names.insert(Arc::clone(&table.name), Arc::clone(&table));
-        Table::new(table)
+        Ok(table)
     }
 
     /// The number of shards.

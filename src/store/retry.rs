@@ -42,6 +42,8 @@ pub struct Attempts {
     pub attempts: u64,
     /// Aborted attempts, by [`AbortReason::index`].
     pub aborts: [u64; AbortReason::COUNT],
+    /// When the last attempt began, if it was not the first.
+    pub retried_at: Option<Instant>,
 }
 
 impl<P: Protocol> Store<P> {
@@ -106,31 +108,26 @@ impl<P: Protocol> Store<P> {
     ) -> Result<R, TransactionError> {
         let mut retries = 0;
         let mut age = None;
-        let mut count = |abort: Option<&Abort>| {
-            if let Some(attempts) = attempts.as_deref_mut() {
-                attempts.attempts += 1;
-                if let Some(abort) = abort {
-                    attempts.aborts[abort.reason().index()] += 1;
-                }
-            }
-        };
         loop {
             let aborted = match self.attempt_once(writes, retries, &mut age, &mut body) {
                 Ok(result) => {
-                    count(None);
+                    note(&mut attempts, None);
                     return Ok(result);
                 }
                 Err(Failed::Final(error)) => {
-                    count(error.abort());
+                    note(&mut attempts, error.abort());
                     return Err(error);
                 }
                 Err(Failed::Retry(abort)) => abort,
             };
-            count(Some(&aborted));
+            note(&mut attempts, Some(&aborted));
             if retries >= self.retry.retries_max {
                 return Err(aborted.into());
             }
             retries += 1;
+            if let Some(attempts) = attempts.as_deref_mut() {
+                attempts.retried_at = Some(Instant::now());
+            }
         }
     }
 
@@ -170,6 +167,17 @@ impl<P: Protocol> Store<P> {
             pause(wait);
         }
         outcome
+    }
+}
+
+/// Counts an attempt, for whoever measures.
+#[inline]
+fn note(attempts: &mut Option<&mut Attempts>, abort: Option<&Abort>) {
+    if let Some(attempts) = attempts.as_deref_mut() {
+        attempts.attempts += 1;
+        if let Some(abort) = abort {
+            attempts.aborts[abort.reason().index()] += 1;
+        }
     }
 }
 
@@ -225,8 +233,8 @@ fn pause(wait: Duration) {
 ///
 /// Optimistic transactions that are long can be overtaken for ever by short ones. One that has
 /// failed several times asks the others to let it pass: until it has committed, or its time is
-/// over, they wait before they prepare. The time is bounded and absolute, so a holder that stops
-/// costs the others at most that. The window doubles with each retry until it is longer than the
+/// over, they wait before they prepare; with a protocol that takes locks as it goes, before they
+/// begin. The time is bounded and absolute, so a holder that stops costs the others at most that. The window doubles with each retry until it is longer than the
 /// transaction takes.
 pub(super) mod right_of_way {
     use super::*;

@@ -1,28 +1,59 @@
 //! The test of the progress guarantee: a thread is suspended at every step of a transaction in
-//! turn, for as long as others need to show that they go on.
+//! turn, for as long as others need to show that they go on, or that they do not.
+//!
+//! Under a protocol that calls itself lock-free nobody may be held up at any step. One that calls
+//! itself blocking has to show a step at which others are held up or give up with a conflict;
+//! otherwise it declares too little. Either way everything goes on when the suspended thread does.
 
-use super::{Store, Table};
+use super::{RetryPolicy, Store, Table, Transaction};
 use crate::error::TransactionError;
+use crate::protocol::{self, Isolation, Progress, Protocol, Visitor};
 use crate::sync::step::{self, Step};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 const ACCOUNTS: u64 = 8;
 const EACH: i64 = 1_000;
 /// Far more than the work needs; reached only by a thread that waits for the suspended one.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// After this others count as held up, under a protocol that says that it can.
+const PATIENCE_BLOCKING: Duration = Duration::from_millis(100);
+/// Retries after which a transaction under such a protocol counts as held up.
+const RETRIES_BLOCKING: u32 = 20;
+/// Rounds of work in which a suspended thread would have come by its step.
+const ROUNDS_MAX: u64 = 2_000;
 
-struct Bank {
-    store: Store,
-    accounts: Table<u64, i64>,
+/// What every protocol comes by; the others are those of some.
+const COMMON: [Step; 7] = [
+    Step::BeginPublished,
+    Step::BeginDrawn,
+    Step::PrepareVoted,
+    Step::ReclaimRemove,
+    Step::GrowPublished,
+    Step::GrowCopy,
+    Step::GrowSwitch,
+];
+
+type Outcome = Result<(), TransactionError>;
+
+pub(super) struct Bank<P: Protocol> {
+    store: Store<P>,
+    accounts: Table<u64, i64, P>,
     /// Keys that come and go, so that the index grows and records are removed.
-    visits: Table<u64, u64>,
+    visits: Table<u64, u64, P>,
 }
 
-impl Bank {
+impl<P: Protocol> Bank<P> {
     fn new() -> Self {
-        let store = Store::builder().shards(2).build().expect("two shards");
+        let mut policy = RetryPolicy::default();
+        if P::PROGRESS == Progress::Blocking {
+            policy.retries_max = RETRIES_BLOCKING;
+        }
+        let store = Store::builder().shards(2).retry(policy).build_with().expect("two shards");
         let accounts = store.table("accounts").expect("a new table");
         let visits = store.table("visits").expect("a new table");
         let bank = Bank { store, accounts, visits };
@@ -34,7 +65,7 @@ impl Bank {
         bank
     }
 
-    fn transfer(&self, from: u64, to: u64) -> Result<(), TransactionError> {
+    fn transfer(&self, from: u64, to: u64) -> Outcome {
         self.store.transact(|tx| {
             tx.update(&self.accounts, &from, |balance| balance - 1)?;
             tx.update(&self.accounts, &to, |balance| balance + 1)?;
@@ -42,13 +73,19 @@ impl Bank {
         })
     }
 
-    /// A transaction that installs a version, finds that what it read has changed, and aborts.
-    fn fail(&self, round: u64) -> Result<(), TransactionError> {
+    /// A transaction that installs a version, finds that what it read has changed, and aborts. One
+    /// thread steps through it and its rival, so this is for protocols that never wait.
+    fn fail(&self, round: u64) -> Outcome {
         let doomed = self.store.begin()?;
-        doomed.get(&self.accounts, &0)?;
-        let written = doomed
-            .update(&self.accounts, &1, |balance| balance + 1_000_000)
-            .and_then(|_| doomed.insert(&self.visits, u64::MAX - round, 0));
+        let read = doomed.get(&self.accounts, &0).map(|_| ());
+        let written = read
+            .and_then(|()| doomed.update(&self.accounts, &1, |balance| balance + 1_000_000))
+            .and_then(|_| doomed.insert(&self.visits, u64::MAX - round, 0))
+            .and_then(|_| match P::ISOLATION {
+                // What was only read may change.
+                Isolation::Snapshot => doomed.update(&self.accounts, &0, |balance| balance + 1),
+                Isolation::Serializable => Ok(true),
+            });
         self.transfer(0, 2)?;
         // Others may have changed what it writes already; otherwise it finds out when it commits.
         let outcome = written.and_then(|_| doomed.commit());
@@ -57,9 +94,11 @@ impl Bank {
     }
 
     /// Everything a transaction can do, so that every step is reached.
-    fn work(&self, thread: u64, round: u64) -> Result<(), TransactionError> {
+    fn work(&self, thread: u64, round: u64) -> Outcome {
         self.transfer(round % ACCOUNTS, (round + 1) % ACCOUNTS)?;
-        self.fail(thread << 32 | round)?;
+        if P::PROGRESS == Progress::LockFree {
+            self.fail(thread << 32 | round)?;
+        }
         let key = thread << 32 | round;
         self.store.transact(|tx| tx.insert(&self.visits, key, round).map(|_| ()))?;
         if round.is_multiple_of(2) {
@@ -68,89 +107,214 @@ impl Bank {
         self.audit()
     }
 
-    fn audit(&self) -> Result<(), TransactionError> {
-        let total = self.store.view(|tx| {
-            let mut total = 0;
-            for account in 0..ACCOUNTS {
-                total += tx.get(&self.accounts, &account)?.copied().unwrap_or(0);
-            }
-            Ok(total)
-        })?;
+    fn audit(&self) -> Outcome {
+        let total = self.store.view(|tx| self.count(tx, 0..ACCOUNTS))?;
         assert_eq!(total, ACCOUNTS as i64 * EACH);
         Ok(())
     }
-}
 
-/// Works until it reaches `at`, stays there until told to go on, and then ends.
-fn victim(bank: &Bank, at: Step, reached: SyncSender<()>, go_on: Receiver<()>) {
-    let arrived = std::rc::Rc::new(std::cell::Cell::new(false));
-    let seen = arrived.clone();
-    step::on(move |step| {
-        if step == at && !seen.replace(true) {
-            reached.send(()).expect("the test waits");
-            go_on.recv().expect("the test lets the victim go on");
+    /// The sum of these accounts.
+    fn count(
+        &self,
+        tx: &Transaction<'_, P>,
+        accounts: impl Iterator<Item = u64>,
+    ) -> Result<i64, TransactionError> {
+        let mut total = 0;
+        for account in accounts {
+            total += tx.get(&self.accounts, &account)?.copied().unwrap_or(0);
         }
-    });
-    let mut round = 0;
-    while !arrived.get() {
-        bank.work(1, round).expect("no misuse");
-        round += 1;
-        assert!(round < 100_000, "never reached {at:?}");
+        Ok(total)
     }
 }
 
-fn others_go_on_while_one_is_suspended_at(at: Step) {
-    let bank = Arc::new(Bank::new());
-    let (reached, has_reached) = sync_channel(1);
-    let (let_go, go_on) = channel();
-    let suspended = {
-        let bank = Arc::clone(&bank);
-        std::thread::spawn(move || victim(&bank, at, reached, go_on))
-    };
-    has_reached.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{at:?} was never reached"));
-    let (done, is_done) = sync_channel(2);
-    for thread in 2..4 {
-        let (bank, done) = (Arc::clone(&bank), done.clone());
-        std::thread::spawn(move || {
-            for round in 0..1_000 {
-                bank.work(thread, round).expect("no misuse");
+/// A thread that has stopped at a step.
+struct Suspended {
+    thread: JoinHandle<()>,
+    let_go: Sender<()>,
+}
+
+impl Suspended {
+    /// Starts a thread that works until it reaches `at` and stays there until it is let go; then it
+    /// finishes that work and ends. `None` if it never reaches it.
+    fn new<P: Protocol>(
+        bank: &Arc<Bank<P>>,
+        at: Step,
+        work: impl Fn(&Bank<P>, u64) -> Outcome + Send + 'static,
+    ) -> Option<Self> {
+        let bank = Arc::clone(bank);
+        let (reached, has_reached) = channel();
+        let (let_go, go_on) = channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let arrived = Rc::new(Cell::new(false));
+            let seen = arrived.clone();
+            step::on(move |step| {
+                if step == at && !seen.replace(true) {
+                    reached.send(()).expect("the test waits");
+                    // Also if the test has failed and is gone.
+                    let _ = go_on.recv();
+                }
+            });
+            for round in (0..ROUNDS_MAX).take_while(|_| !arrived.get()) {
+                expect_abort_if_blocking::<P>(work(&bank, round));
             }
-            done.send(()).expect("the test waits");
+            // Drops the hook, and with it the sender that says whether it was called.
+            step::on(|_| {});
         });
+        match has_reached.recv_timeout(PATIENCE) {
+            Ok(()) => Some(Suspended { thread, let_go }),
+            Err(RecvTimeoutError::Disconnected) => {
+                thread.join().expect("the thread ends well");
+                None
+            }
+            Err(RecvTimeoutError::Timeout) => panic!("{}: {at:?}: no end", P::NAME),
+        }
     }
-    drop(done);
-    for _ in 0..2 {
-        match is_done.recv_timeout(PATIENCE) {
-            Ok(()) => {}
-            Err(RecvTimeoutError::Timeout) => panic!("a thread waits for one suspended at {at:?}"),
+
+    fn go_on(self) {
+        self.let_go.send(()).expect("it is still suspended");
+        self.thread.join().expect("the suspended thread ends well");
+    }
+}
+
+fn expect_abort_if_blocking<P: Protocol>(outcome: Outcome) {
+    if let Err(error) = outcome {
+        let gave_up = P::PROGRESS == Progress::Blocking && error.abort().is_some();
+        assert!(gave_up, "{}: {error}", P::NAME);
+    }
+}
+
+/// Starts two threads that work; each says at the end whether it got through.
+fn start_others<P: Protocol>(bank: &Arc<Bank<P>>) -> (Vec<JoinHandle<()>>, Receiver<bool>) {
+    let rounds = match P::PROGRESS {
+        Progress::LockFree if P::NAME == protocol::NAMES[0] => 1_000,
+        Progress::LockFree => 100,
+        Progress::Blocking => 20,
+    };
+    let (done, is_done) = channel();
+    let others = (2..4).map(|thread| {
+        let (bank, done) = (Arc::clone(bank), done.clone());
+        std::thread::spawn(move || {
+            let outcome = (0..rounds).try_for_each(|round| bank.work(thread, round));
+            let through = outcome.is_ok();
+            expect_abort_if_blocking::<P>(outcome);
+            // The test may have seen enough.
+            let _ = done.send(through);
+        })
+    });
+    (others.collect(), is_done)
+}
+
+/// Whether others were held up while a thread was suspended there; `None` if no thread comes by.
+fn holds_up<P: Protocol>(at: Step) -> Option<bool> {
+    let bank = Arc::new(Bank::<P>::new());
+    let suspended = Suspended::new(&bank, at, |bank, round| bank.work(1, round))?;
+    let (others, is_done) = start_others(&bank);
+    let patience = if P::PROGRESS == Progress::LockFree { PATIENCE } else { PATIENCE_BLOCKING };
+    let mut held_up = false;
+    for _ in &others {
+        match is_done.recv_timeout(patience) {
+            Ok(through) => held_up |= !through,
+            Err(RecvTimeoutError::Timeout) => held_up = true,
             Err(RecvTimeoutError::Disconnected) => panic!("a thread failed; see above"),
         }
+        assert!(
+            !held_up || P::PROGRESS == Progress::Blocking,
+            "{}: a thread waits for one suspended at {at:?}",
+            P::NAME
+        );
     }
-    let_go.send(()).expect("the victim is still suspended");
-    suspended.join().expect("the victim ends well");
-    bank.audit().expect("no misuse");
+    suspended.go_on();
+    for other in others {
+        other.join().expect("the others end well");
+    }
+    bank.work(1, ROUNDS_MAX).expect("nobody is left to wait for");
+    Some(held_up)
+}
+
+struct ProgressIsAsDeclared;
+
+impl Visitor for ProgressIsAsDeclared {
+    type Output = ();
+    fn visit<P: Protocol>(self) {
+        let (mut held_up_at, mut reached) = (Vec::new(), Vec::new());
+        for at in Step::ALL {
+            if let Some(held_up) = holds_up::<P>(at) {
+                reached.push(at);
+                held_up_at.extend(held_up.then_some(at));
+            }
+        }
+        println!("{}, {}: {held_up_at:?} of {reached:?}", P::NAME, P::PROGRESS.name());
+        let expected: &[Step] = if P::NAME == protocol::NAMES[0] { &Step::ALL } else { &COMMON };
+        for step in expected {
+            assert!(reached.contains(step), "{}: {step:?} was never reached", P::NAME);
+        }
+        let blocks = !held_up_at.is_empty();
+        assert_eq!(blocks, P::PROGRESS == Progress::Blocking, "{}: it never blocks", P::NAME);
+    }
 }
 
 #[test]
-fn no_suspended_thread_keeps_others_from_committing() {
+fn a_suspended_thread_holds_up_nobody_or_the_protocol_says_so() {
     let _nothing_armed = crate::sync::fault::Armed::new(None);
-    for at in Step::ALL {
-        others_go_on_while_one_is_suspended_at(at);
+    for name in protocol::NAMES {
+        protocol::dispatch(name, ProgressIsAsDeclared).expect("a registered protocol");
     }
 }
 
-/// The test above must be able to fail: one mutex makes the others wait.
+/// A view sees all of a suspended transfer or nothing: one that begins and ends meanwhile, and one
+/// that ends after it. What they saw otherwise.
+fn view_across<P: Protocol>(at: Step) -> Result<(), String> {
+    let bank = Arc::new(Bank::<P>::new());
+    // From an account that is read before the transfer goes on to one that is read after.
+    let Some(suspended) = Suspended::new(&bank, at, |bank, _| bank.transfer(0, 1)) else {
+        return Ok(());
+    };
+    let view = bank.store.begin_view().map_err(|error| error.to_string())?;
+    let early = bank.count(&view, (0..ACCOUNTS).step_by(2));
+    let during = bank.store.view(|tx| bank.count(tx, 0..ACCOUNTS));
+    suspended.go_on();
+    let late = bank.count(&view, (1..ACCOUNTS).step_by(2));
+    let across = early.and_then(|early| Ok(early + late?));
+    let across = across.and_then(|total| view.commit().map(|()| total));
+    for (total, when) in [(during, "during"), (across, "across")] {
+        // Whoever aborts has seen nothing.
+        if total.is_ok_and(|total| total != ACCOUNTS as i64 * EACH) {
+            return Err(format!("{}: {at:?}: a view {when} the transfer counts wrong", P::NAME));
+        }
+    }
+    Ok(())
+}
+
+/// As above at every step of a commit.
+pub(super) fn views_across<P: Protocol>() -> Result<(), String> {
+    let steps = [
+        Step::PrepareInstalled,
+        Step::PrepareDrawn,
+        Step::PrepareVoted,
+        Step::DecideCommitted,
+        Step::FinishStamped,
+    ];
+    steps.into_iter().try_for_each(view_across::<P>)
+}
+
+struct ViewsAcross;
+
+impl Visitor for ViewsAcross {
+    type Output = ();
+    fn visit<P: Protocol>(self) {
+        // Under the others the view would wait for the transfer and the transfer for the view.
+        if P::PROGRESS == Progress::LockFree
+            && let Err(complaint) = views_across::<P>()
+        {
+            panic!("{complaint}");
+        }
+    }
+}
+
 #[test]
-fn a_suspended_holder_of_a_lock_is_noticed() {
-    let store = Store::builder().build_with::<crate::protocol::Serial>().expect("valid");
-    let table = store.table::<u64, u64>("t").expect("a new table");
-    let holder = store.begin().expect("nobody holds the lock");
-    std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| store.begin().map(|_| ()));
-        let outcome = waiter.join().expect("no panic");
-        let error = outcome.expect_err("the lock is held");
-        assert_eq!(error.abort().map(crate::Abort::reason), Some(crate::AbortReason::LockTimeout));
-    });
-    holder.put(&table, 1, 1).expect("the holder goes on");
-    holder.commit().expect("nobody else writes");
+fn a_view_sees_all_of_a_suspended_transfer_or_nothing() {
+    let _nothing_armed = crate::sync::fault::Armed::new(None);
+    for name in protocol::NAMES {
+        protocol::dispatch(name, ViewsAcross).expect("a registered protocol");
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::protocol::{Mvocc, Protocol};
+use crate::storage::ordered_key::OrderedKey;
 use crate::storage::payload::{Key, Value};
 use crate::storage::table::TableCore;
 use std::any::TypeId;
@@ -67,5 +68,55 @@ impl<K: ?Sized, V: ?Sized, P: Protocol> Clone for Table<K, V, P> {
 impl<K: ?Sized, V: ?Sized, P: Protocol> std::fmt::Debug for Table<K, V, P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Table").field("name", &self.core.name).finish_non_exhaustive()
+    }
+}
+
+/// A handle to an ordered table: a [`Table`] whose keys have an order, so that it has ranges too
+/// ([`Transaction::range`](crate::Transaction::range)). All that is done with a table is done with
+/// it in the same way.
+///
+/// It has two indexes: points go through a hash index, as in every table, and ranges through an
+/// ordered one. Reading and updating a key costs what it costs in a table without order; inserting
+/// and removing one costs more.
+///
+/// ```
+/// # fn main() -> Result<(), chronolith::TransactionError> {
+/// let store = chronolith::Store::new();
+/// let words = store.ordered_table::<str, u64>("words")?;
+/// store.transact(|tx| tx.put(&words, "ada", 1))?;
+/// let first = store.view(|tx| Ok(tx.first(&words)?.map(|(word, count)| (word.len(), *count))))?;
+/// assert_eq!(first, Some((3, 1)));
+/// # Ok(())
+/// # }
+/// ```
+pub struct OrderedTable<K: ?Sized, V: ?Sized, P: Protocol = Mvocc>(Table<K, V, P>);
+
+impl<K: OrderedKey + ?Sized, V: Value + ?Sized, P: Protocol> OrderedTable<K, V, P> {
+    pub(super) fn new(core: Arc<TableCore<P::Words>>) -> Result<Self, Error> {
+        if !core.is_ordered() {
+            return Err(Error::TableType { table: core.name.to_string() });
+        }
+        Table::new(core).map(OrderedTable)
+    }
+}
+
+impl<K: ?Sized, V: ?Sized, P: Protocol> std::ops::Deref for OrderedTable<K, V, P> {
+    type Target = Table<K, V, P>;
+
+    #[inline]
+    fn deref(&self) -> &Table<K, V, P> {
+        &self.0
+    }
+}
+
+impl<K: ?Sized, V: ?Sized, P: Protocol> Clone for OrderedTable<K, V, P> {
+    fn clone(&self) -> Self {
+        OrderedTable(self.0.clone())
+    }
+}
+
+impl<K: ?Sized, V: ?Sized, P: Protocol> std::fmt::Debug for OrderedTable<K, V, P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("OrderedTable").field(&self.0).finish()
     }
 }

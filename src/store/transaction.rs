@@ -9,11 +9,15 @@ use super::{RetryPolicy, Store, Table};
 use crate::commit::{self, Participants};
 use crate::error::{Abort, AbortReason, Error, TransactionError};
 use crate::limits::{PAYLOAD_LEN_MAX_BYTES, STARVING_AFTER_RETRIES};
-use crate::protocol::access_set::WriteKind;
+use crate::protocol::access_set::{RangeEntry, WriteKind};
 use crate::protocol::context::{Context, Worker, WorkerCell};
-use crate::protocol::{Conflict, Mvocc, Protocol, Reads};
+use crate::protocol::{Conflict, Mvocc, Protocol, Reads, Step};
+use crate::storage::ordered_key::OrderedKey;
 use crate::storage::payload::{Key, Value};
+use crate::storage::record::Record;
+use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step as Point};
 use crossbeam_epoch::Guard;
 use std::borrow::Borrow;
@@ -21,6 +25,11 @@ use std::cell::Cell;
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+
+/// How old a snapshot is that a test asked to be stale: in time, or in commits where timestamps
+/// are no time.
+const STALE_NS: u64 = 200_000;
+const STALE_COMMITS: u64 = 4;
 
 /// A transaction: a consistent snapshot, and the writes that will be committed on top of it.
 ///
@@ -137,7 +146,12 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         step::at(Point::BeginPublished);
         // SAFETY: the slot is ours until `end`, and the worker with it.
         let worker = unsafe { &mut *cell.worker.get() };
-        worker.snapshot = P::snapshot(worker, core.snapshot_after(last));
+        worker.snapshot = P::snapshot(core, core.snapshot_after(last));
+        if fault::on(Fault::StaleSnapshot) {
+            // Not below what the slot was opened from, so that what it reads is there.
+            let stale = core.clock.ticks(STALE_NS).unwrap_or(STALE_COMMITS);
+            worker.snapshot = worker.snapshot.saturating_sub(stale).max(last + 1);
+        }
         cell.slot.publish(worker.snapshot, holds_records);
         step::at(Point::BeginDrawn);
         // Below the snapshot, which a clock that stands still may give again.
@@ -147,8 +161,12 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         worker.age = age.unwrap_or(worker.snapshot);
         worker.held = 0;
         worker.commit_floor = 0;
+        worker.access.walks = 0;
         if retries >= STARVING_AFTER_RETRIES {
             right_of_way::ask(core, worker.id, retries);
+        }
+        if P::TAKES_LOCKS {
+            right_of_way::yield_to(core, worker.id);
         }
         if let Err(conflict) = P::begin(core, worker) {
             let abort = core.describe(conflict);
@@ -606,6 +624,80 @@ impl<P: Protocol> Transaction<'_, P> {
         }
     }
 
+    /// Begins a walk over ranges: its number, and where its entries in the access set begin.
+    pub(super) fn begin_walk<K, V>(
+        &self,
+        table: &Table<K, V, P>,
+    ) -> Result<(u32, usize), TransactionError>
+    where
+        K: Key + ?Sized,
+        V: Value + ?Sized,
+    {
+        self.check(table)?;
+        Ok(self.step_unpinned(|worker| {
+            if worker.access.walks == 0 {
+                // A walk holds pointers into the index between its steps.
+                self.cell.slot.hold_records();
+            }
+            worker.access.walks += 1;
+            (worker.access.walks, worker.access.ranges.len())
+        }))
+    }
+
+    /// Changes the entries that a walk has left in the access set.
+    pub(super) fn end_walk(
+        &self,
+        first_entry: usize,
+        number: u32,
+        mut change: impl FnMut(&mut RangeEntry<P::Words>),
+    ) {
+        self.step_unpinned(|worker| {
+            let entries = worker.access.ranges.iter_mut().skip(first_entry);
+            entries.filter(|entry| entry.walk == number).for_each(&mut change);
+        });
+    }
+
+    /// The transaction's own writes to a table that are within a range, in ascending order.
+    #[allow(clippy::type_complexity, reason = "records and versions")]
+    pub(super) fn own_writes<K: OrderedKey + ?Sized>(
+        &self,
+        table: &TableCore<P::Words>,
+        contains: impl Fn(&K) -> bool,
+    ) -> Vec<(*mut Record<P::Words>, *mut Version<P::Words>)> {
+        let _busy = self.busy();
+        self.step_unpinned(|worker| {
+            let key = |record| {
+                let (at, len) = table.schema.key_at(record);
+                // SAFETY: the record of an open transaction's write is alive; it is this table's.
+                unsafe { K::view(at, len) }
+            };
+            let writes = worker.access.writes.iter();
+            let mut own: Vec<_> = writes
+                .filter(|write| std::ptr::eq(write.table, table) && contains(key(write.record)))
+                .map(|write| (write.record, write.version))
+                .collect();
+            own.sort_by(|one, other| key(one.0).cmp(key(other.0)));
+            own
+        })
+    }
+
+    /// Runs one step of a walk.
+    pub(super) fn step_of_range<R>(
+        &self,
+        step: impl FnOnce(&mut Context<'_, P>) -> Step<P, R>,
+    ) -> Result<R, TransactionError> {
+        match self.state.get() {
+            State::Open => {}
+            _ => return Err(self.misuse("").into()),
+        }
+        self.step(|cx, _| step(cx)).map_err(|conflict| self.meet(conflict))
+    }
+
+    /// The number of shards.
+    pub(super) fn shards(&self) -> u32 {
+        self.store.core.ring.shards() as u32
+    }
+
     /// The conflict that the transaction has met, if any.
     pub(super) fn take_conflict(&self) -> Option<Abort> {
         self.conflict.take()
@@ -640,7 +732,9 @@ impl<P: Protocol> Transaction<'_, P> {
     fn finish_writes(&mut self) -> Result<(), TransactionError> {
         let (core, cell) = (&self.store.core, self.cell);
         let (id, retries) = self.step_unpinned(|worker| (worker.id, worker.retries));
-        right_of_way::yield_to(core, id);
+        if !P::TAKES_LOCKS {
+            right_of_way::yield_to(core, id);
+        }
         // From here on there is nothing left for `drop` to free.
         self.state.set(State::CleanedUp);
         let outcome = self.step(|cx, guard| {

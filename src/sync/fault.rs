@@ -16,6 +16,9 @@ pub(crate) enum Fault {
     IgnoreFloor,
     /// Skip the validation of reads: write skew, lost updates through reads.
     SkipValidation,
+    /// Install on whatever version is the newest, not on the one that the write is based on: lost
+    /// updates.
+    IgnoreBase,
     /// Take a pending version for a committed one: the models of the single-version protocols read
     /// what was taken back.
     ReadPending,
@@ -25,6 +28,11 @@ pub(crate) enum Fault {
     /// Do not say that an absence was read: the model of `tictoc` sees an insert that commits
     /// before a reader that has not seen it.
     AbsenceUnraised,
+    /// Make one of a transaction's versions visible before the decision: a view across a suspended
+    /// transfer counts wrong.
+    TornDecision,
+    /// Begin with a snapshot that is older than the last commits: reads are stale in real time.
+    StaleSnapshot,
     /// Copy an index slot without freezing it first: the models of growth and of splits lose an
     /// insert.
     CopyUnfrozen,
@@ -37,6 +45,12 @@ pub(crate) enum Fault {
     UnlockRelaxed,
     /// Grant a record's lock whoever owns it: the lock model sees a data race.
     GrantUnchecked,
+    /// Look at the chain before leaving the stamp of a read: the model of timestamp order loses a
+    /// write that comes between.
+    StampLate,
+    /// Raise an overwriter's floor to the reader's own timestamp: the certifier's model loses a
+    /// predecessor.
+    FloorAtCommit,
     /// Copy an inner node of the ordered index without freezing its links: the model of splits loses
     /// an insert.
     LinkUnfrozen,
@@ -52,23 +66,66 @@ pub(crate) const fn on(_fault: Fault) -> bool {
     false
 }
 
+#[cfg(all(test, not(loom), feature = "cli"))]
+pub(crate) use switch::ArmedHere;
 #[cfg(any(test, loom))]
 pub(crate) use switch::{Armed, on};
 
 #[cfg(any(test, loom))]
 mod switch {
     use super::Fault;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     // Process-wide, because the threads of a model or a test all run the same faulty code; the
     // tests that arm a fault run one at a time (`Armed` holds a lock).
     static ARMED: AtomicU64 = AtomicU64::new(0);
+    static HIT: AtomicBool = AtomicBool::new(false);
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
     /// Whether `fault` is armed.
     pub(crate) fn on(fault: Fault) -> bool {
         // Relaxed: armed before the threads start, disarmed after they were joined.
-        ARMED.load(Ordering::Relaxed) & (1 << fault as u32) != 0
+        let armed = (ARMED.load(Ordering::Relaxed) | armed_here()) & (1 << fault as u32) != 0;
+        if armed {
+            // Relaxed: looked at after the threads were joined.
+            HIT.store(true, Ordering::Relaxed);
+        }
+        armed
+    }
+
+    #[cfg(not(loom))]
+    thread_local! {
+        static HERE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+
+    #[cfg(not(loom))]
+    fn armed_here() -> u64 {
+        HERE.try_with(std::cell::Cell::get).unwrap_or(0)
+    }
+
+    #[cfg(loom)]
+    fn armed_here() -> u64 {
+        0
+    }
+
+    /// Arms a fault (or none) for the calling thread until dropped, beside other tests.
+    #[cfg(all(not(loom), feature = "cli"))]
+    pub(crate) struct ArmedHere(());
+
+    #[cfg(all(not(loom), feature = "cli"))]
+    impl ArmedHere {
+        /// Arms `fault` here.
+        pub(crate) fn new(fault: Option<Fault>) -> Self {
+            HERE.set(fault.map_or(0, |fault| 1 << fault as u32));
+            ArmedHere(())
+        }
+    }
+
+    #[cfg(all(not(loom), feature = "cli"))]
+    impl Drop for ArmedHere {
+        fn drop(&mut self) {
+            HERE.set(0);
+        }
     }
 
     /// Arms a fault (or none) until dropped; holds out every other test that would arm one.
@@ -83,7 +140,16 @@ mod switch {
             let lock = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             // Relaxed: see `on`.
             ARMED.store(fault.map_or(0, |f| 1 << f as u32), Ordering::Relaxed);
+            // Relaxed: see `on`.
+            HIT.store(false, Ordering::Relaxed);
             Armed(lock)
+        }
+
+        /// Whether the faulty code has run since.
+        #[cfg(not(loom))]
+        pub(crate) fn was_hit(&self) -> bool {
+            // Relaxed: see `on`.
+            HIT.load(Ordering::Relaxed)
         }
     }
 

@@ -5,11 +5,18 @@
 //! is one module with one row in the registry below; the driver, the loader, the report and the
 //! flags are the same for all of them.
 
+pub mod bank;
+mod common;
 pub mod generator;
 pub(crate) mod properties;
 mod seed;
+pub mod sibench;
+pub mod smallbank;
+pub mod tatp;
+pub mod voter;
 pub mod ycsb;
 
+pub use generator::Fingerprint;
 pub use properties::{Properties, PropertyError, PropertyRow, Rule};
 pub use seed::{Purpose, Random, Seed};
 
@@ -46,7 +53,7 @@ impl End {
 
 /// One worker's side of a workload: it draws requests and runs them.
 ///
-/// The driver calls the three methods in turn. Only `execute` is timed.
+/// The driver calls the first three methods in turn. Only `execute` is timed.
 pub trait Worker {
     /// Draws the next request, whole: every key, every value.
     fn prepare(&mut self);
@@ -57,6 +64,10 @@ pub trait Worker {
 
     /// Takes note of the end of the prepared request.
     fn settle(&mut self, end: End);
+
+    /// Adds all of the prepared request to a fingerprint: what it does to which keys, and the bytes
+    /// that it writes.
+    fn describe(&self, fingerprint: &mut Fingerprint);
 
     /// The kind of the prepared request, as an index into [`Workload::kinds`].
     fn kind(&self) -> usize;
@@ -70,6 +81,8 @@ pub trait Worker {
 pub enum TallyRole {
     /// Operations done by committed transactions; their sum is the operation throughput.
     Operation,
+    /// Operations begun by attempts that failed.
+    Wasted,
     /// A fact worth printing when it is not 0.
     Fact,
     /// Proof that the store broke its promise; anything above 0 fails the run.
@@ -100,6 +113,26 @@ pub struct Footprint {
 pub trait LoadWatch: Sync {
     /// `records` more are loaded. False asks the loader to stop.
     fn loaded(&self, records: u64) -> bool;
+}
+
+/// What an audit found about one promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The promise, as a sentence without its full stop.
+    pub what: &'static str,
+    /// Whether it holds. What the protocol's isolation level permits breaks no promise.
+    pub holds: bool,
+    /// The figures that show it.
+    pub evidence: String,
+}
+
+/// When an audit takes place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// While the workers run.
+    During,
+    /// After the last one has ended.
+    After,
 }
 
 /// A named set of properties that comes with the command.
@@ -160,8 +193,9 @@ pub trait Workload: Sized + Sync {
     /// What the workers count.
     fn tallies(&self) -> &'static [TallyRow];
 
-    /// Operations of one transaction, for workloads whose rates and limits count operations.
-    fn operations_per_transaction(&self) -> u64;
+    /// Operations of one transaction, on average: rates and limits in property files count
+    /// operations.
+    fn operations_per_transaction(&self) -> f64;
 
     /// What a reader of the figures must know: pairs of a word and a sentence.
     fn basis(&self) -> Vec<(&'static str, String)>;
@@ -191,6 +225,24 @@ pub trait Workload: Sized + Sync {
         workers: usize,
     ) -> Self::Worker<'run, P>;
 
+    /// Holds the store to the promises of this workload. It is called once after each repetition
+    /// and, where [`Workload::audits_during`] says so, again and again while the workers run: an
+    /// audit of that moment looks at one snapshot.
+    fn audit<P: Protocol>(
+        &self,
+        store: &Store<P>,
+        tables: &Self::Tables<P>,
+        moment: Moment,
+    ) -> Result<Vec<Finding>, TransactionError> {
+        let _ = (store, tables, moment);
+        Ok(Vec::new())
+    }
+
+    /// Whether audits also take place while the workers run.
+    fn audits_during(&self) -> bool {
+        false
+    }
+
     /// The keys that worker `index` of `workers` asks for, and the number of keys there are, so
     /// that the skew can be measured; `None` where requests have no single key.
     fn key_stream(&self, seed: Seed, index: usize, workers: usize) -> Option<(KeyStream<'_>, u64)>;
@@ -213,9 +265,15 @@ macro_rules! workloads {
             [$(<$workload as Workload>::PRESETS,)*].into_iter().flatten()
         }
 
-        /// Every property that some workload knows by name.
-        pub fn property_rows() -> impl Iterator<Item = &'static PropertyRow> {
-            [$(<$workload as Workload>::PROPERTIES,)*].into_iter().flatten()
+        /// Every property that some workload knows by name, with the name of that workload.
+        pub fn property_rows() -> impl Iterator<Item = (&'static str, &'static PropertyRow)> {
+            let classes = [$(<$workload as Workload>::CLASSES,)*].map(|classes| {
+                *classes.last().expect("a workload has a name")
+            });
+            let rows = [$(<$workload as Workload>::PROPERTIES,)*];
+            classes.into_iter().zip(rows).flat_map(|(class, rows)| {
+                rows.iter().map(move |row| (class, row))
+            })
         }
 
         /// Configures the workload that the properties name and hands it to `visitor`. `others` are
@@ -242,4 +300,9 @@ const DEFAULT_CLASS: &str = "site.ycsb.workloads.CoreWorkload";
 
 workloads! {
     ycsb::Ycsb,
+    bank::Bank,
+    smallbank::SmallBank,
+    tatp::Tatp,
+    voter::Voter,
+    sibench::SiBench,
 }

@@ -64,6 +64,15 @@ pub(crate) const fn row(
     PropertyRow { name, default, meaning, rule }
 }
 
+/// A row of a property that does what it says.
+pub(crate) const fn honoured(
+    name: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+) -> PropertyRow {
+    row(name, default, meaning, Rule::Honoured)
+}
+
 /// A row of a property that is refused, and what to do instead.
 pub(crate) const fn refused(
     name: &'static str,
@@ -143,6 +152,12 @@ impl Properties {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.settings.get(name).map(|setting| setting.value.as_str())
+    }
+
+    /// Where the value of a property came from: a file, a preset, `-p`.
+    #[must_use]
+    pub fn origin(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).map(|setting| setting.origin.as_str())
     }
 
     /// All names and values that are set, in the order of the names.

@@ -20,6 +20,10 @@ pub enum Purpose {
     Values = 4,
     /// Where the popular keys lie in the key space; the same for every worker.
     Scatter = 5,
+    /// The seed of one repetition of a comparison; the index is the repetition's.
+    Repetition = 6,
+    /// The order in which the variants of a comparison run.
+    Order = 7,
 }
 
 /// The seed of a run: it is printed, and the same seed gives the same requests.

@@ -2,10 +2,13 @@
 //!
 //! A list holds every value that was ever appended to it, in order. So the last reading of each
 //! list gives the order of its versions, and with it *all* dependencies between transactions: no
-//! guess and no search. A history is strictly serializable if and only if the graph of these
-//! dependencies and of the real-time order has no cycle (Adya 1999; Elle: Kingsbury and Alvaro,
-//! VLDB 2020).
+//! guess and no search. A history is serializable if and only if the graph of these dependencies
+//! has no cycle, and strictly so if the real-time order is in the graph too (Adya 1999; Elle:
+//! Kingsbury and Alvaro, VLDB 2020). It is possible with snapshots if and only if every cycle has
+//! two anti-dependencies in succession (Fekete et al., TODS 2005; Cerone and Gotsman, PODC 2016),
+//! that is, if there is no cycle of steps that never takes two of them one after the other.
 
+use chronolith::protocol::Isolation;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
@@ -128,12 +131,15 @@ impl<'a> Lists<'a> {
     }
 }
 
-/// Whether the history is serializable, in real-time order if `strict`; if not, why. Each list has
-/// to be read once after its last append.
-pub fn check(history: &[Entry], strict: bool) -> Result<(), String> {
+/// Whether the history is possible at this level; if not, why. Each list has to be read once after
+/// its last append.
+pub fn check(history: &[Entry], isolation: Isolation, strict: bool) -> Result<(), String> {
     let committed: Vec<&Entry> = history.iter().filter(|entry| entry.committed).collect();
     let lists = Lists::new(&committed)?;
-    let mut graph = Graph::new(&committed, strict);
+    let mut graph = Graph::new(committed.len(), isolation);
+    if strict {
+        graph.add_real_time(&committed);
+    }
     for (number, entry) in committed.iter().enumerate() {
         // A list that the transaction itself has appended to ends in its own values.
         let mut own: HashMap<u64, Vec<u32>> = HashMap::new();
@@ -143,8 +149,8 @@ pub fn check(history: &[Entry], strict: bool) -> Result<(), String> {
                     own.entry(*key).or_default().push(*value);
                     let place = lists.place(*key, *value);
                     let before = place.checked_sub(1).and_then(|place| lists.writer(*key, place));
-                    graph.add(before, Some(number));
-                    graph.add(Some(number), lists.writer(*key, place + 1));
+                    graph.depends(before, Some(number));
+                    graph.depends(Some(number), lists.writer(*key, place + 1));
                 }
                 Action::Read(key, list) => {
                     let own = own.get(key).map_or(&[][..], Vec::as_slice);
@@ -154,13 +160,13 @@ pub fn check(history: &[Entry], strict: bool) -> Result<(), String> {
                         return Err(format!("incompatible order of key {key}: {list:?}"));
                     }
                     let last = others.len().checked_sub(1);
-                    graph.add(last.and_then(|place| lists.writer(*key, place)), Some(number));
-                    graph.add(Some(number), lists.writer(*key, list.len()));
+                    graph.depends(last.and_then(|place| lists.writer(*key, place)), Some(number));
+                    graph.misses(number, lists.writer(*key, list.len()));
                 }
             }
         }
     }
-    let cyclic = graph.on_or_behind_cycles(committed.len());
+    let cyclic = graph.on_or_behind_cycles();
     match cyclic.as_slice() {
         [] => Ok(()),
         some => {
@@ -172,19 +178,27 @@ pub fn check(history: &[Entry], strict: bool) -> Result<(), String> {
 
 /// What came before what. The first nodes are the transactions. Behind them stands one for each
 /// moment at which one has returned: a transaction comes before its moment, a moment before the
-/// next one and before whatever was called after it.
+/// next one and before whatever was called after it. Last come the transactions again, as reached
+/// by an anti-dependency: from there no other one leads on, where snapshots are enough.
 struct Graph {
+    count: usize,
+    snapshots: bool,
     after: Vec<Vec<usize>>,
     /// How many come immediately before each node.
     before: Vec<usize>,
 }
 
 impl Graph {
-    fn new(committed: &[&Entry], strict: bool) -> Self {
-        let count = committed.len();
-        let mut graph = Graph { after: vec![Vec::new(); 2 * count], before: vec![0; 2 * count] };
+    fn new(count: usize, isolation: Isolation) -> Self {
+        let snapshots = isolation == Isolation::Snapshot;
+        let known = snapshots || isolation == Isolation::Serializable;
+        assert!(known, "the judge does not know the level {isolation:?}");
+        Graph { count, snapshots, after: vec![Vec::new(); 3 * count], before: vec![0; 3 * count] }
+    }
+
+    fn add_real_time(&mut self, committed: &[&Entry]) {
         let mut events: Vec<(u64, bool, usize)> = Vec::new();
-        for (number, entry) in committed.iter().enumerate().filter(|_| strict) {
+        for (number, entry) in committed.iter().enumerate() {
             events.push((entry.invoked, false, number));
             events.push((entry.returned, true, number));
         }
@@ -192,28 +206,45 @@ impl Graph {
         let mut moment = None;
         for (_, returned, number) in events {
             if returned {
-                let next = moment.map_or(count, |moment| moment + 1);
-                graph.add(moment, Some(next));
-                graph.add(Some(number), Some(next));
+                let next = moment.map_or(self.count, |moment| moment + 1);
+                self.depends(moment, Some(next));
+                self.depends(Some(number), Some(next));
                 moment = Some(next);
             } else {
-                graph.add(moment, Some(number));
+                self.depends(moment, Some(number));
             }
         }
-        graph
     }
 
-    fn add(&mut self, first: Option<usize>, second: Option<usize>) {
-        if let (Some(first), Some(second)) = (first, second)
-            && first != second
-        {
+    /// The second comes after the first, or has seen or overwritten what that one wrote.
+    fn depends(&mut self, first: Option<usize>, second: Option<usize>) {
+        let (Some(first), Some(second)) = (first, second) else { return };
+        self.add(first, second);
+        if self.snapshots && first < self.count {
+            self.add(self.missing(first), second);
+        }
+    }
+
+    /// The reader has not seen what the writer wrote (an anti-dependency).
+    fn misses(&mut self, reader: usize, writer: Option<usize>) {
+        let Some(writer) = writer.filter(|&writer| writer != reader) else { return };
+        self.add(reader, if self.snapshots { self.missing(writer) } else { writer });
+    }
+
+    /// The node of a transaction as reached by an anti-dependency.
+    fn missing(&self, number: usize) -> usize {
+        2 * self.count + number
+    }
+
+    fn add(&mut self, first: usize, second: usize) {
+        if first % (2 * self.count) != second {
             self.after[first].push(second);
             self.before[second] += 1;
         }
     }
 
-    /// The nodes below `count` that no topological order reaches (Kahn 1962).
-    fn on_or_behind_cycles(mut self, count: usize) -> Vec<usize> {
+    /// The transactions that no topological order reaches (Kahn 1962).
+    fn on_or_behind_cycles(mut self) -> Vec<usize> {
         let mut free: Vec<usize> =
             (0..self.before.len()).filter(|&node| self.before[node] == 0).collect();
         while let Some(node) = free.pop() {
@@ -224,6 +255,7 @@ impl Graph {
                 }
             }
         }
-        (0..count).filter(|&node| self.before[node] > 0).collect()
+        let left = |node: usize| self.before[node] > 0;
+        (0..self.count).filter(|&number| left(number) || left(self.missing(number))).collect()
     }
 }

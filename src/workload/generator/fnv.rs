@@ -31,5 +31,42 @@ fn low_octets(number: u64, hash: u64) -> u64 {
 /// FNV-1a over bytes: the fingerprint of a configuration. Stable across builds and platforms.
 #[must_use]
 pub fn fnv_fingerprint(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
+    let mut fingerprint = Fingerprint::new();
+    fingerprint.add(bytes);
+    fingerprint.value()
+}
+
+/// The same, piece by piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint(u64);
+
+impl Fingerprint {
+    /// The fingerprint of nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Goes on with `bytes`.
+    pub fn add(&mut self, bytes: &[u8]) {
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
+        self.0 = bytes.iter().fold(self.0, step);
+    }
+
+    /// Goes on with the eight bytes of a number.
+    pub fn add_number(&mut self, number: u64) {
+        self.add(&number.to_le_bytes());
+    }
+
+    /// The fingerprint so far.
+    #[must_use]
+    pub fn value(self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for Fingerprint {
+    fn default() -> Self {
+        Fingerprint(OFFSET_BASIS)
+    }
 }

@@ -22,10 +22,15 @@ pub enum Distribution {
     },
     /// A hot set that gets most of the operations.
     Hotspot {
-        /// The hot set's share of the records.
-        data_fraction: f64,
+        /// How large the hot set is.
+        size: HotSet,
         /// The hot set's share of the operations.
         operation_fraction: f64,
+        /// Keys that a worker draws before the hot set moves on by its own size; 0: it stays.
+        ///
+        /// Counted in draws and not in time, so that the requests depend on the seed alone. Workers
+        /// count for themselves: one that is slower follows later.
+        draws_per_move: u64,
     },
     /// One record after the other.
     Sequential,
@@ -38,6 +43,25 @@ pub enum Distribution {
     },
     /// Zipfian backwards from the newest record.
     Latest,
+}
+
+/// How large a hot set is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum HotSet {
+    /// This share of the loaded records.
+    Fraction(f64),
+    /// So many records.
+    Records(u64),
+}
+
+impl HotSet {
+    /// The hot records among `count`.
+    fn records(self, count: u64) -> u64 {
+        match self {
+            HotSet::Fraction(fraction) => ((count as f64 * fraction) as u64).min(count),
+            HotSet::Records(records) => records.min(count),
+        }
+    }
 }
 
 /// The loaded records and the worker that asks for them.
@@ -63,7 +87,7 @@ enum Source {
     Uniform { first: u64, end: u64 },
     Zipfian(ScrambledZipfian),
     Zipf { first: u64, ranks: Zipf, scatter: Permutation },
-    Hotspot { first: u64, hot_end: u64, end: u64, hot_share: f64 },
+    Hotspot(Hotspot),
     Sequential { first: u64, count: u64, next: u64, stride: u64 },
     Exponential { gamma: f64 },
     Latest(Zipfian),
@@ -89,15 +113,23 @@ impl Keys {
                 ranks: Zipf::new(count, *theta).expect("count and theta were checked"),
                 scatter: Permutation::new(count, seed.key(Purpose::Scatter, 0)),
             },
-            Distribution::Hotspot { data_fraction, operation_fraction } => {
-                let hot = ((count as f64 * data_fraction) as u64).min(count);
+            Distribution::Hotspot { size, operation_fraction, draws_per_move } => {
+                let hot = size.records(count);
                 // An empty part cannot be drawn from: the other one gets all.
                 let hot_share = match hot {
                     0 => 0.0,
                     hot if hot == count => 1.0,
                     _ => *operation_fraction,
                 };
-                Source::Hotspot { first, hot_end: first + hot, end, hot_share }
+                Source::Hotspot(Hotspot {
+                    first,
+                    count,
+                    hot,
+                    hot_share,
+                    shift: 0,
+                    draws_per_move: *draws_per_move,
+                    draws_left: *draws_per_move,
+                })
             }
             Distribution::Sequential => {
                 Source::Sequential { first, count, next: index % count, stride: workers % count }
@@ -132,13 +164,7 @@ impl Keys {
             Source::Zipf { first, ranks, scatter } => {
                 *first + scatter.apply(ranks.rank(random) - 1)
             }
-            Source::Hotspot { first, hot_end, end, hot_share } => {
-                if random.random::<f64>() < *hot_share {
-                    random.random_range(*first..*hot_end)
-                } else {
-                    random.random_range(*hot_end..*end)
-                }
-            }
+            Source::Hotspot(hotspot) => hotspot.draw(random),
             Source::Sequential { first, count, next, stride } => {
                 let number = *first + *next;
                 *next = (*next + *stride) % *count;
@@ -155,6 +181,41 @@ impl Keys {
                 last.saturating_sub(ranks.rank_grown(random.random(), last))
             }
         })
+    }
+}
+
+/// A hot set and the rest.
+#[derive(Debug)]
+struct Hotspot {
+    first: u64,
+    count: u64,
+    /// Records in the hot set.
+    hot: u64,
+    hot_share: f64,
+    /// How far the hot set has moved from the first record.
+    shift: u64,
+    draws_per_move: u64,
+    draws_left: u64,
+}
+
+impl Hotspot {
+    #[inline]
+    fn draw(&mut self, random: &mut Random) -> u64 {
+        let place = if random.random::<f64>() < self.hot_share {
+            random.random_range(0..self.hot)
+        } else {
+            random.random_range(self.hot..self.count)
+        };
+        if self.draws_per_move == 0 {
+            return self.first + place;
+        }
+        let moved = (place + self.shift) % self.count;
+        self.draws_left -= 1;
+        if self.draws_left == 0 {
+            self.draws_left = self.draws_per_move;
+            self.shift = (self.shift + self.hot) % self.count;
+        }
+        self.first + moved
     }
 }
 

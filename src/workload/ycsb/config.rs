@@ -1,8 +1,9 @@
 //! The core workload's parameters, read from its properties and checked.
 
 use super::record::Layout;
+use crate::workload::common::{PROPORTION_MAX, read_shares};
 use crate::workload::generator::{
-    Distribution, KeySpace, LengthHistogram, Lengths, Shape, Zipfian,
+    Distribution, HotSet, KeySpace, LengthHistogram, Lengths, Shape, Shares, Zipfian,
 };
 use crate::workload::{Properties, PropertyError};
 use std::path::Path;
@@ -19,8 +20,6 @@ const ZERO_PADDING_MAX: u64 = 1_000;
 const OPERATIONS_MAX: u64 = 10_000;
 /// What YCSB takes a recordcount of 0 for.
 const RECORDS_OF_ZERO: u64 = i32::MAX as u64;
-/// Proportions are weights; above this their sum would lose precision.
-const PROPORTION_MAX: f64 = 1e9;
 
 /// One operation of the core workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +50,7 @@ impl Verb {
 
 /// How often each verb is chosen.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Mix {
-    shares: [f64; Verb::COUNT],
-    /// Verbs with a share, each with the upper end of its part of [0, 1).
-    ends: Vec<(f64, Verb)>,
-}
+pub(super) struct Mix(Shares);
 
 impl Mix {
     fn read(properties: &Properties) -> Result<Self, PropertyError> {
@@ -63,43 +58,17 @@ impl Mix {
             return Err(properties
                 .must_be("scanproportion", "0: a scan needs ordered tables, not available yet"));
         }
-        let mut shares = [0.0; Verb::COUNT];
-        for (share, verb) in shares.iter_mut().zip(Verb::ALL) {
-            let (name, default) = verb.property();
-            *share = properties.real(name, default, 0.0, PROPORTION_MAX)?;
-        }
-        let sum: f64 = shares.iter().sum();
-        if sum <= 0.0 {
-            return Err(PropertyError::new(
-                "the proportions sum to 0: set readproportion, updateproportion or another one",
-            ));
-        }
-        let mut end = 0.0;
-        let mut ends = Vec::new();
-        for (share, verb) in shares.iter_mut().zip(Verb::ALL) {
-            *share /= sum;
-            if *share > 0.0 {
-                end += *share;
-                ends.push((end, verb));
-            }
-        }
-        Ok(Mix { shares, ends })
+        read_shares(properties, &Verb::ALL.map(Verb::property)).map(Mix)
     }
 
     pub(super) fn share(&self, verb: Verb) -> f64 {
-        self.shares[verb as usize]
+        self.0.share(verb as usize)
     }
 
     /// The verb for the uniform draw `u` in [0, 1).
     #[inline]
     pub(super) fn choose(&self, u: f64) -> Verb {
-        for (end, verb) in &self.ends[..self.ends.len() - 1] {
-            if u < *end {
-                return *verb;
-            }
-        }
-        // Rounding may leave the last end just below 1; the last verb takes what remains.
-        self.ends[self.ends.len() - 1].1
+        Verb::ALL[self.0.choose(u)]
     }
 }
 
@@ -111,6 +80,33 @@ pub(super) struct KeyFormat {
     pub(super) prefix: String,
     /// Keys are numbers in eight bytes, not texts.
     pub(super) integer: bool,
+}
+
+/// How many operations a transaction has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Sizes {
+    /// Operations of a usual transaction.
+    pub(super) usual: u64,
+    /// The share of long transactions.
+    pub(super) long_share: f64,
+    /// Operations of a long one.
+    pub(super) long: u64,
+}
+
+impl Sizes {
+    fn read(properties: &Properties) -> Result<Self, PropertyError> {
+        Ok(Sizes {
+            usual: properties.whole("opspertransaction", 1, 1, OPERATIONS_MAX)?,
+            long_share: properties.real("longtransactionproportion", 0.0, 0.0, 1.0)?,
+            long: properties.whole("opsperlongtransaction", 100, 1, OPERATIONS_MAX)?,
+        })
+    }
+
+    /// Operations of a transaction, on average.
+    pub(super) fn mean(self) -> f64 {
+        let Sizes { usual, long_share, long } = self;
+        usual as f64 * (1.0 - long_share) + long as f64 * long_share
+    }
 }
 
 /// Everything that the property files say about the workload.
@@ -127,7 +123,7 @@ pub(super) struct Config {
     pub(super) mix: Mix,
     pub(super) shape: Shape,
     pub(super) keys: KeyFormat,
-    pub(super) operations: u64,
+    pub(super) sizes: Sizes,
     pub(super) read_only_view: bool,
     /// Inserts that operationcount announces.
     pub(super) inserts_expected: u64,
@@ -175,7 +171,7 @@ impl Config {
             integrity,
             shape: Shape::new(read_distribution(properties, expected)?, space),
             keys,
-            operations: properties.whole("opspertransaction", 1, 1, OPERATIONS_MAX)?,
+            sizes: Sizes::read(properties)?,
             read_only_view: properties.flag("readonlyview", true)?,
             inserts_expected: (operation_count as f64 * mix.share(Verb::Insert)) as u64,
             keys_all_present: whole && mix.share(Verb::Delete) == 0.0,
@@ -261,6 +257,11 @@ fn read_distribution(
     // The parameters of all are checked, whichever is chosen: none may be nonsense unnoticed.
     let theta = properties.real("zipf.theta", 0.99, 0.0, 1_000.0)?;
     let data_fraction = properties.real("hotspotdatafraction", 0.2, 0.0, 1.0)?;
+    let size = match properties.whole("hotspotrecords", 0, 0, i64::MAX as u64)? {
+        0 => HotSet::Fraction(data_fraction),
+        records => HotSet::Records(records),
+    };
+    let draws_per_move = properties.whole("hotspotmoves", 0, 0, i64::MAX as u64)?;
     let operation_fraction = properties.real("hotspotopnfraction", 0.8, 0.0, 1.0)?;
     // Below 1 % of the requests in the data set nearly every draw would have to be repeated.
     let percentile = properties.real("exponential.percentile", 95.0, 1.0, 99.999_999)?;
@@ -269,7 +270,7 @@ fn read_distribution(
         "uniform" => Distribution::Uniform,
         "zipfian" => Distribution::Zipfian { expected_inserts },
         "zipf" => Distribution::Zipf { theta },
-        "hotspot" => Distribution::Hotspot { data_fraction, operation_fraction },
+        "hotspot" => Distribution::Hotspot { size, operation_fraction, draws_per_move },
         "sequential" => Distribution::Sequential,
         "exponential" => Distribution::Exponential { percentile, fraction },
         _ => Distribution::Latest,

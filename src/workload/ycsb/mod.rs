@@ -7,6 +7,7 @@
 
 mod config;
 mod load;
+mod presets;
 mod record;
 mod request;
 mod rows;
@@ -16,13 +17,14 @@ pub use worker::YcsbWorker;
 
 use crate::protocol::Protocol;
 use crate::sync::AtomicBool;
-use crate::workload::generator::{AcknowledgedCounter, Distribution, Keys};
+use crate::workload::common::tally;
+use crate::workload::generator::{AcknowledgedCounter, Distribution, HotSet, Keys};
 use crate::workload::{
     Footprint, KeyStream, LoadWatch, Preset, Properties, PropertyError, PropertyRow, Seed,
     TallyRole, TallyRow, Workload,
 };
 use crate::{Error, Store, Table, TransactionError};
-use config::{Config, Verb};
+use config::{Config, Sizes, Verb};
 
 /// The core workload.
 #[derive(Debug)]
@@ -47,13 +49,17 @@ enum Records<P: Protocol> {
 }
 
 /// The kinds of transaction: those of one verb have its name, in the order of the verbs.
-const KINDS: &[&str] = &["READ", "UPDATE", "INSERT", "READ-MODIFY-WRITE", "DELETE", "MIXED"];
+const KINDS: &[&str] =
+    &["READ", "UPDATE", "INSERT", "READ-MODIFY-WRITE", "DELETE", "MIXED", "LONG"];
 const KIND_MIXED: usize = Verb::COUNT;
+/// Long transactions, where some are, whatever their verbs.
+const KIND_LONG: usize = KIND_MIXED + 1;
 
 /// What the workers count beyond the operations of each verb.
 #[derive(Debug, Clone, Copy)]
 enum Tally {
-    Absent = Verb::COUNT as isize,
+    Wasted = Verb::COUNT as isize,
+    Absent,
     Duplicate,
     Verified,
     Lost,
@@ -62,16 +68,13 @@ enum Tally {
 
 const TALLY_COUNT: usize = Tally::Wrong as usize + 1;
 
-const fn tally(name: &'static str, role: TallyRole) -> TallyRow {
-    TallyRow { name, role }
-}
-
 const TALLIES: [TallyRow; TALLY_COUNT] = [
     tally("reads", TallyRole::Operation),
     tally("updates", TallyRole::Operation),
     tally("inserts", TallyRole::Operation),
     tally("read-modify-writes", TallyRole::Operation),
     tally("deletes", TallyRole::Operation),
+    tally("operations of failed attempts", TallyRole::Wasted),
     tally("operations on absent keys", TallyRole::Fact),
     tally("inserts of present keys", TallyRole::Fact),
     tally("verified reads", TallyRole::Fact),
@@ -79,33 +82,13 @@ const TALLIES: [TallyRow; TALLY_COUNT] = [
     tally("wrong records", TallyRole::Violation),
 ];
 
-/// A shipped property file as a preset: a million records, and the flags say how long it runs.
-macro_rules! preset {
-    ($name:literal, $file:literal, $summary:literal) => {
-        Preset {
-            name: $name,
-            summary: $summary,
-            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/workloads/", $file)),
-            adds: &[("recordcount", "1000000")],
-            removes: &["operationcount"],
-        }
-    };
-}
-
 impl Workload for Ycsb {
     type Tables<P: Protocol> = Tables<P>;
     type Worker<'run, P: Protocol> = YcsbWorker<'run, P>;
 
     const CLASSES: &'static [&'static str] =
         &["site.ycsb.workloads.CoreWorkload", "com.yahoo.ycsb.workloads.CoreWorkload", "core"];
-    const PRESETS: &'static [Preset] = &[
-        preset!("ycsb-a", "workloada", "update heavy: 50 % reads, 50 % updates, zipfian"),
-        preset!("ycsb-b", "workloadb", "read mostly: 95 % reads, 5 % updates, zipfian"),
-        preset!("ycsb-c", "workloadc", "read only: 100 % reads, zipfian"),
-        preset!("ycsb-d", "workloadd", "read latest: 95 % reads, 5 % inserts, latest"),
-        preset!("ycsb-e", "workloade", "short ranges: needs ordered tables, not available yet"),
-        preset!("ycsb-f", "workloadf", "50 % reads, 50 % read-modify-writes, zipfian"),
-    ];
+    const PRESETS: &'static [Preset] = presets::PRESETS;
     const PROPERTIES: &'static [PropertyRow] = rows::ROWS;
 
     fn configure(properties: &Properties) -> Result<Self, PropertyError> {
@@ -120,8 +103,8 @@ impl Workload for Ycsb {
         &TALLIES
     }
 
-    fn operations_per_transaction(&self) -> u64 {
-        self.config.operations
+    fn operations_per_transaction(&self) -> f64 {
+        self.config.sizes.mean()
     }
 
     fn basis(&self) -> Vec<(&'static str, String)> {
@@ -187,6 +170,9 @@ impl Workload for Ycsb {
 
     fn key_stream(&self, seed: Seed, index: usize, workers: usize) -> Option<(KeyStream<'_>, u64)> {
         let shape = &self.config.shape;
+        if matches!(shape.distribution, Distribution::Hotspot { draws_per_move: 1.., .. }) {
+            return None;
+        }
         let mut keys = Keys::new(shape, seed, index as u64, workers as u64);
         let limit = shape.space.records;
         Some((Box::new(move || keys.draw(limit)), shape.space.count))
@@ -200,13 +186,18 @@ impl Ycsb {
         let shares: Vec<String> = shares
             .map(|(verb, row)| format!("{} {} %", row.name, percent(self.config.mix.share(*verb))))
             .collect();
-        format!("{}; {} a transaction", shares.join(", "), self.describe_count())
+        format!("{}; {}", shares.join(", "), self.describe_count())
     }
 
     fn describe_count(&self) -> String {
-        match self.config.operations {
-            1 => "1 operation".to_owned(),
-            n => format!("{n} operations"),
+        let Sizes { usual, long_share, long } = self.config.sizes;
+        let usual = match usual {
+            1 => "1 operation a transaction".to_owned(),
+            n => format!("{n} operations a transaction"),
+        };
+        match long_share {
+            0.0 => usual,
+            share => format!("{usual}, {long} in {} % of them", percent(share)),
         }
     }
 
@@ -220,11 +211,9 @@ impl Ycsb {
             Distribution::Zipf { theta } => {
                 format!("true zipf, theta {theta}, scattered by a bijection")
             }
-            Distribution::Hotspot { data_fraction, operation_fraction } => format!(
-                "hotspot: {} % of the requests to {} % of the records",
-                percent(*operation_fraction),
-                percent(*data_fraction)
-            ),
+            Distribution::Hotspot { size, operation_fraction, draws_per_move } => {
+                describe_hotspot(*size, *operation_fraction, *draws_per_move)
+            }
             Distribution::Sequential => "sequential, worker i of n takes i, i + n, ...".to_owned(),
             Distribution::Exponential { percentile, fraction } => format!(
                 "exponential: {percentile} % of the requests to the newest {} %",
@@ -271,6 +260,19 @@ impl Ycsb {
         };
         format!("{read}; {update}; {view}")
     }
+}
+
+fn describe_hotspot(size: HotSet, operation_fraction: f64, draws_per_move: u64) -> String {
+    let requests = percent(operation_fraction);
+    let size = match size {
+        HotSet::Fraction(fraction) => format!("{} % of the records", percent(fraction)),
+        HotSet::Records(records) => format!("{records} record(s)"),
+    };
+    let moves = match draws_per_move {
+        0 => String::new(),
+        draws => format!(", which move on by their number after {draws} keys of a worker"),
+    };
+    format!("hotspot: {requests} % of the requests to {size}{moves}")
 }
 
 /// A share as a percentage with at most two digits after the point.

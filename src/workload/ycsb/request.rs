@@ -33,6 +33,8 @@ pub(super) struct Request {
     /// The record number of the first insert; the others follow it.
     pub(super) first_insert: u64,
     pub(super) inserts: u64,
+    /// Whether it is one of the long ones.
+    pub(super) long: bool,
     /// The verb of all operations, if they have one in common.
     pub(super) uniform_verb: Option<Verb>,
 }

@@ -1,11 +1,7 @@
 //! The properties of YCSB's core workload, and ours beside them.
 
-use crate::workload::properties::{refused, row};
+use crate::workload::properties::{honoured, refused, row};
 use crate::workload::{PropertyRow, Rule};
-
-const fn honoured(name: &'static str, default: &'static str, meaning: &'static str) -> PropertyRow {
-    row(name, default, meaning, Rule::Honoured)
-}
 
 const RETRIES: &str =
     "an insert that conflicts is retried by the store until it commits; leave it out";
@@ -50,6 +46,16 @@ pub(super) const ROWS: &[PropertyRow] = &[
     honoured("zipf.theta", "0.99", "the skew of requestdistribution=zipf, 0 or above (ours)"),
     honoured("hotspotdatafraction", "0.2", "the hot set's share of the records"),
     honoured("hotspotopnfraction", "0.8", "the hot set's share of the operations"),
+    honoured(
+        "hotspotrecords",
+        "0",
+        "records in the hot set; 0: as hotspotdatafraction says (ours)",
+    ),
+    honoured(
+        "hotspotmoves",
+        "0",
+        "keys that a worker draws before the hot set moves on by its own size; 0: it stays (ours)",
+    ),
     honoured("exponential.percentile", "95", "this percentage of the requests ..."),
     honoured("exponential.frac", "0.8571428571", "... goes to this fraction of the records"),
     honoured("insertorder", "hashed", "hashed or ordered key numbers"),
@@ -57,6 +63,8 @@ pub(super) const ROWS: &[PropertyRow] = &[
     honoured("keyprefix", "user", "what stands before the key number (from go-ycsb)"),
     honoured("keytype", "string", "string: YCSB's key text; integer: the number in 8 bytes (ours)"),
     honoured("opspertransaction", "1", "operations in one transaction (ours)"),
+    honoured("longtransactionproportion", "0", "share of long transactions (ours)"),
+    honoured("opsperlongtransaction", "100", "operations in a long transaction (ours)"),
     honoured("readonlyview", "true", "a transaction of reads only runs as `Store::view` (ours)"),
     row(
         "core_workload_insertion_retry_limit",

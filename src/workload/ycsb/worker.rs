@@ -3,11 +3,11 @@
 use super::config::{Config, Verb};
 use super::record::deterministic_value;
 use super::request::{Operation, RecordKey, Request};
-use super::{KIND_MIXED, Records, TALLY_COUNT, Tables, Tally, Ycsb};
+use super::{KIND_LONG, KIND_MIXED, Records, TALLY_COUNT, Tables, Tally, Ycsb};
 use crate::protocol::Protocol;
 use crate::sync::Ordering;
 use crate::workload::generator::Keys;
-use crate::workload::{End, Purpose, Random, Seed, Worker};
+use crate::workload::{End, Fingerprint, Purpose, Random, Seed, Worker};
 use crate::{Attempts, Error, Store, Table, Transaction, TransactionError};
 use rand::{Rng, RngExt};
 use std::hint::black_box;
@@ -40,6 +40,8 @@ impl<P: Protocol> std::fmt::Debug for YcsbWorker<'_, P> {
 /// What an attempt leaves behind; every attempt starts it afresh.
 #[derive(Debug, Default)]
 struct Scratch {
+    /// Operations begun by all attempts of the request together.
+    begun: u64,
     /// The bytes that reads copied out.
     copied: Vec<u8>,
     /// Which operation copied which part, where reads are verified.
@@ -85,8 +87,13 @@ impl<'run, P: Protocol> YcsbWorker<'run, P> {
     /// Draws the verbs and takes the numbers of the inserts among them.
     #[inline]
     fn prepare_verbs(&mut self) {
+        let sizes = self.config.sizes;
+        // Without long transactions nothing is drawn, so that the requests are those of YCSB.
+        self.request.long =
+            sizes.long_share > 0.0 && self.operations.random::<f64>() < sizes.long_share;
+        let count = if self.request.long { sizes.long } else { sizes.usual };
         let mut inserts = 0;
-        for _ in 0..self.config.operations {
+        for _ in 0..count {
             let verb = self.config.mix.choose(self.operations.random());
             inserts += u64::from(verb == Verb::Insert);
             self.request.operations.push(Operation::new(verb));
@@ -181,6 +188,7 @@ impl<P: Protocol> Worker for YcsbWorker<'_, P> {
     #[inline]
     fn execute(&mut self, attempts: &mut Attempts) -> Result<End, Error> {
         let Self { config, store, request, scratch, .. } = self;
+        scratch.begun = 0;
         match &self.tables.records {
             Records::Text(table) => {
                 Run { config, table, request, scratch }.execute(store, attempts)
@@ -203,8 +211,11 @@ impl<P: Protocol> Worker for YcsbWorker<'_, P> {
             (first..first + self.request.inserts).for_each(|number| counter.acknowledge(number));
         }
         if end != End::Committed {
+            self.tallies[Tally::Wasted as usize] += self.scratch.begun;
             return;
         }
+        let wasted = self.scratch.begun.saturating_sub(self.request.operations.len() as u64);
+        self.tallies[Tally::Wasted as usize] += wasted;
         for operation in &self.request.operations {
             self.tallies[operation.verb as usize] += 1;
         }
@@ -219,8 +230,21 @@ impl<P: Protocol> Worker for YcsbWorker<'_, P> {
         black_box(&self.scratch.copied);
     }
 
+    fn describe(&self, fingerprint: &mut Fingerprint) {
+        let request = &self.request;
+        for operation in &request.operations {
+            fingerprint.add_number(operation.verb as u64);
+            fingerprint.add_number(operation.number);
+            fingerprint.add_number(operation.field as u64);
+            fingerprint.add(request.value(operation));
+        }
+    }
+
     #[inline]
     fn kind(&self) -> usize {
+        if self.request.long {
+            return KIND_LONG;
+        }
         self.request.uniform_verb.map_or(KIND_MIXED, |verb| verb as usize)
     }
 
@@ -257,6 +281,7 @@ impl<P: Protocol, K: RecordKey + ?Sized> Run<'_, P, K> {
         while index < operations.len() {
             let reads = operations[index..].iter().take(BATCH);
             let reads = reads.take_while(|operation| operation.verb == Verb::Read).count();
+            self.scratch.begun += reads.max(1) as u64;
             if reads > 1 {
                 self.read_many(transaction, index, reads)?;
                 index += reads;

@@ -1,0 +1,315 @@
+//! `chronolith compare` as a user meets it.
+#![cfg(feature = "cli")]
+
+#[path = "common/command.rs"]
+mod command;
+
+use chronolith::protocol::NAMES;
+use chronolith::report::{latency, percent, rate};
+use command::{chronolith, command as start, fails, parse_json, stderr, stdout, succeeds};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// A comparison that is over in a moment.
+const SMALL: [&str; 9] =
+    ["compare", "-p", "recordcount=300", "-p", "fieldlength=10", "-q", "-t", "2", "--protocols"];
+
+/// The first two protocols, whichever they are.
+fn two() -> String {
+    NAMES[..2].join(",")
+}
+
+fn small(protocols: &str, more: &[&str]) -> Output {
+    chronolith(&[&SMALL[..], &[protocols], more].concat())
+}
+
+/// The JSON of a small comparison.
+fn document(protocols: &str, more: &[&str]) -> Value {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("compare.json");
+    let shown = path.to_str().expect("a plain path");
+    succeeds(&small(protocols, &[more, &["--json", shown]].concat()));
+    parse_json(&path)
+}
+
+fn list<'a>(value: &'a Value, name: &str) -> &'a Vec<Value> {
+    value[name].as_array().unwrap_or_else(|| panic!("{name} is no list in {value}"))
+}
+
+/// The hashes of the requests and the operations that were committed, by block and protocol.
+fn asked(document: &Value) -> Vec<(String, BTreeMap<String, Value>)> {
+    let rounds = list(document, "blocks").iter().flat_map(|block| list(block, "rounds"));
+    let described = rounds.map(|round| {
+        let cells = round["cells"].as_object().expect("a map").iter();
+        let tallies = cells.map(|(name, cell)| (name.clone(), cell["tallies"].clone()));
+        (round["requests"].as_str().expect("a hash").to_owned(), tallies.collect())
+    });
+    described.collect()
+}
+
+#[test]
+fn every_protocol_is_asked_the_same_and_the_seed_decides_what() {
+    // A number of transactions and not a time, so that all of them are asked for.
+    let more = ["-n", "300", "--reps", "3", "-p", "opspertransaction=3"];
+    let with_seed = |seed| document("all", &[&more[..], &["--seed", seed]].concat());
+    let (first, again, other) = (with_seed("7"), with_seed("7"), with_seed("8"));
+    let requests = |document: &Value| asked(document).into_iter().map(|(hash, _)| hash);
+    for (hash, by_protocol) in asked(&first) {
+        assert_eq!(by_protocol.len(), NAMES.len());
+        let reference = &by_protocol[NAMES[0]];
+        let operations = ["reads", "updates"].map(|verb| reference[verb].as_u64().unwrap_or(0));
+        assert_eq!(operations.iter().sum::<u64>(), 900, "requests {hash}");
+        for (name, tallies) in &by_protocol {
+            // What was done agrees as well as what was to be asked.
+            for verb in ["reads", "updates"] {
+                assert_eq!(tallies[verb], reference[verb], "{name}, requests {hash}");
+            }
+        }
+    }
+    assert_eq!(asked(&first), asked(&again));
+    assert_eq!(first["requests"], again["requests"]);
+    assert_ne!(first["requests"], other["requests"]);
+    let mut hashes: Vec<String> = requests(&first).chain(requests(&other)).collect();
+    hashes.sort();
+    hashes.dedup();
+    assert_eq!(hashes.len(), 6, "each repetition has requests of its own");
+    assert_eq!(first["complete"], true);
+}
+
+/// The cells of the tables in a text, by the first cell and the heading.
+fn cells(text: &str) -> BTreeMap<(String, String), String> {
+    let mut cells = BTreeMap::new();
+    let mut headings: Vec<String> = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with('|')) {
+        let parts: Vec<String> =
+            line.trim_matches('|').split('|').map(|part| part.trim().to_owned()).collect();
+        if parts[0].starts_with("protocol") {
+            headings = parts;
+        } else if !parts[0].starts_with('-') {
+            for (heading, part) in headings.iter().zip(&parts).skip(1) {
+                cells.insert((parts[0].clone(), heading.clone()), part.clone());
+            }
+        }
+    }
+    cells
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn the_table_and_all_files_have_the_same_numbers() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).to_str().expect("plain").to_owned();
+    let (json, csv, markdown) = (path("c.json"), path("c.csv"), path("c.md"));
+    let files = ["--json", &json, "--csv", &csv, "--markdown", &markdown];
+    let more = ["-n", "500", "--reps", "3", "-p", "opspertransaction=4", "-p", "label=of the day"];
+    let report = succeeds(&small(&two(), &[&more[..], &files].concat()));
+    let document = parse_json(Path::new(&json));
+    assert_eq!(document["schema"], "chronolith.compare/v1");
+    let shown = cells(&report);
+    let rows = list(&list(&document, "results")[0], "rows");
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        let name = row["protocol"].as_str().expect("a name");
+        let cell = |heading: &str| shown[&(name.to_owned(), heading.to_owned())].as_str();
+        let median = |column: &str| number(&row["median"][column]);
+        assert_eq!(cell("throughput"), rate(median("committed_per_s")));
+        assert_eq!(cell("abort rate"), percent(median("abort_rate")));
+        assert_eq!(cell("wasted"), percent(median("wasted_work_share")));
+        for (heading, column) in [("p50", "p50_ns"), ("p99", "p99_ns"), ("p99.9", "p99.9_ns")] {
+            assert_eq!(cell(heading), latency(median(column)));
+        }
+        assert_eq!(cell("isolation"), row["isolation"].as_str().expect("a level"));
+        assert_eq!(cell("progress"), row["progress"].as_str().expect("a guarantee"));
+        if row["baseline"] == true {
+            assert_eq!([cell("ratio"), cell("p")], ["baseline", "-"]);
+        } else {
+            assert_eq!(cell("ratio"), short(number(&row["throughput_ratio"])));
+            let ends = list(row, "throughput_ratio_interval");
+            let ends = format!("{} to {}", short(number(&ends[0])), short(number(&ends[1])));
+            assert_eq!(cell("95 % interval"), ends);
+            assert_eq!(cell("p"), format!("{:.3}", number(&row["p_corrected"])));
+        }
+    }
+    let text = fs::read_to_string(&markdown).expect("written");
+    assert_eq!(cells(&text), shown);
+    assert!(text.contains("**label** of the day"), "{text}");
+    check_csv(&csv, &document);
+}
+
+fn short(ratio: f64) -> String {
+    if ratio < 0.1 { format!("{ratio:.4}") } else { format!("{ratio:.3}") }
+}
+
+/// Both are written to the last digit; the reader of the JSON rounds in the sixteenth.
+fn same(text: &str, value: &Value) {
+    let (written, expected) = (text.parse::<f64>(), number(value));
+    let near = |written: f64| (written - expected).abs() <= 1e-15 * expected.abs();
+    assert!(written.is_ok_and(near), "{text} is not {value}");
+}
+
+/// The rows of the CSV are the medians and the repetitions of the JSON.
+fn check_csv(path: &str, document: &Value) {
+    let mut reader = csv::Reader::from_path(path).expect("written");
+    let header = reader.headers().expect("a header").clone();
+    let records: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().expect("rows");
+    assert_eq!(records.len(), 2 * (3 + 1));
+    let result = &list(document, "results")[0];
+    let columns: Vec<&str> = list(document, "metrics")
+        .iter()
+        .filter(|metric| !metric["scale"].is_null())
+        .map(|metric| metric["column"].as_str().expect("a name"))
+        .collect();
+    for record in &records {
+        let field = |name: &str| {
+            let place = header.iter().position(|column| column == name);
+            record.get(place.unwrap_or_else(|| panic!("no column {name}"))).expect("a field")
+        };
+        let protocol = field("protocol");
+        let rows = list(result, "rows").iter();
+        let row = rows.clone().find(|row| row["protocol"] == protocol).expect("the protocol");
+        let expected = match field("repetition").parse::<usize>() {
+            Ok(number) => {
+                let round = &list(&list(document, "blocks")[number - 1], "rounds")[0];
+                assert_eq!(round["requests"], field("requests"));
+                &round["cells"][protocol]["values"]
+            }
+            Err(_) => &row["median"],
+        };
+        for column in &columns {
+            same(field(column), &expected[*column]);
+        }
+        if field("repetition") == "all" && row["baseline"] == false {
+            for column in ["throughput_ratio", "p_corrected", "detectable_ratio", "p_uncorrected"] {
+                same(field(column), &row[column]);
+            }
+        }
+    }
+}
+
+#[test]
+fn gates_decide_the_exit_code() {
+    let gated = |reps: &str, gates: &[&str]| {
+        let gates = gates.iter().flat_map(|gate| ["--gate", gate]);
+        let more: Vec<&str> = ["-n", "300", "--reps", reps].into_iter().chain(gates).collect();
+        small(&two(), &more)
+    };
+    // No share can rise by 100 points, or fall by them.
+    let kept = succeeds(&gated("4", &["abort-rate<+101%", "gave-up>-101%"]));
+    assert!(kept.contains(&format!("abort-rate<+101%, 2 threads: kept by {}", NAMES[1])), "{kept}");
+
+    let failed = gated("4", &["abort-rate<+101%", "abort-rate<-101%"]);
+    assert_eq!(failed.status.code(), Some(4), "{}", stderr(&failed));
+    let complaint = stderr(&failed);
+    assert_eq!(complaint.lines().count(), 1, "{complaint}");
+    let says = format!("gate abort-rate<-101% failed by {}, 2 thread(s)", NAMES[1]);
+    assert!(complaint.contains(&says), "{complaint}");
+    assert!(stdout(&failed).contains("FAILED by"), "{}", stdout(&failed));
+
+    // One repetition decides nothing.
+    let open = succeeds(&gated("1", &["abort-rate<-101%"]));
+    assert!(open.contains("inconclusive for"), "{open}");
+}
+
+#[test]
+fn numbers_of_threads_have_a_table_each() {
+    let flags = ["-n", "200", "--reps", "2"];
+    let arguments: Vec<&str> =
+        SMALL.into_iter().filter(|word| !["-t", "2"].contains(word)).collect();
+    let (protocols, threads) = (two(), ["-t", "1,3,1x"]);
+    let output = chronolith(&[&arguments[..], &[&protocols], &flags, &threads].concat());
+    let report = succeeds(&output);
+    for heading in ["| protocol, 1 thread ", "| protocol, 3 threads "] {
+        assert_eq!(report.matches(heading).count(), 1, "{heading}\n{report}");
+    }
+    let replay = report.lines().find_map(|line| line.strip_prefix("replay       chronolith "));
+    let words: Vec<&str> = replay.expect("a replay line").split(' ').collect();
+    let hash = |report: &str| {
+        let line = report.lines().find(|line| line.starts_with("repetitions"));
+        let (_, hash) = line.and_then(|line| line.split_once("requests ")).expect("a hash");
+        hash[..16].to_owned()
+    };
+    assert_eq!(hash(&succeeds(&chronolith(&words))), hash(&report));
+}
+
+#[test]
+fn numbers_are_listed_and_defined() {
+    let listed = succeeds(&chronolith(&["list", "metrics"]));
+    let names: Vec<&str> =
+        listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    for name in ["throughput", "ratio", "p99.9", "wasted-work", "isolation"] {
+        assert!(names.contains(&name), "{listed}");
+    }
+    for name in names {
+        let text = succeeds(&chronolith(&["explain", name]));
+        assert!(text.starts_with(&format!("{name}: ")) && text.contains("unit "), "{text}");
+    }
+    fails(&chronolith(&["explain", "throughptu"]), "did you mean throughput?");
+    fails(&chronolith(&["explain", "zzz"]), "list metrics");
+}
+
+#[test]
+fn bad_input_is_one_line_and_exit_code_1() {
+    let twice = format!("--protocols {0},{0}", NAMES[1]);
+    let alone = format!("--protocols {}", NAMES[1]);
+    let left_out = format!("--protocols {} --baseline {}", two(), "nobody");
+    let bad: [(&str, &str); 21] = [
+        ("--protocols magic", "choose one of"),
+        (&twice, "named twice"),
+        (&alone, "name another protocol"),
+        (&left_out, "none of the protocols"),
+        ("--reps 0", "0 repetitions"),
+        ("--reps -3", "-3"),
+        ("-t 0", "0 threads"),
+        ("-t 1,0x", "0 threads"),
+        ("-t 2,two", "two"),
+        ("-t 1,1000000", "1000000 threads"),
+        ("-n 0", "0 transactions"),
+        ("-d 0s", "measures nothing"),
+        ("--gate throughput", "neither < nor >"),
+        ("--gate thruput>5%", "did you mean throughput?"),
+        ("--gate p99<10", "no % at its end"),
+        ("--gate p-value<5%", "has no bounds"),
+        ("-w nope", "choose one of"),
+        ("-p hotspotrecords=-1", "hotspotrecords=-1"),
+        ("-p longtransactionproportion=2", "longtransactionproportion=2"),
+        ("--json /tmp/same --markdown /tmp/same", "same file"),
+        ("--markdown /", "--markdown"),
+    ];
+    for (flags, part) in bad {
+        let flags: Vec<&str> = flags.split(' ').collect();
+        let output = chronolith(&[&["compare", "-q"], flags.as_slice()].concat());
+        fails(&output, part);
+        assert!(output.stdout.is_empty(), "{flags:?}: {}", stdout(&output));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_comparison_reports_what_is_complete() {
+    let status = ["-n", "200", "--reps", "1000", "-p", "status=true"];
+    let arguments: Vec<&str> = SMALL.into_iter().filter(|word| *word != "-q").collect();
+    let mut child = start(&[&arguments[..], &[&two()], &status].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let mut line = String::new();
+    let mut lines = BufReader::new(child.stderr.take().expect("it is piped"));
+    lines.read_line(&mut line).expect("a status line");
+    assert_eq!(line, "repetition 1 of 1000 is complete\n");
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill starts").success());
+    let mut report = String::new();
+    let mut out = child.stdout.take().expect("it is piped");
+    out.read_to_string(&mut report).expect("the report is text");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130), "{report}");
+    assert!(report.contains("INTERRUPTED") && report.contains("of 1000"), "{report}");
+    assert!(cells(&report).len() > 10, "{report}");
+}

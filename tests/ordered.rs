@@ -1,0 +1,299 @@
+//! Ordered tables: what ranges show, against a model, and that nothing slips into them.
+
+#[path = "common/random.rs"]
+mod random;
+
+use chronolith::protocol::{self, Protocol, Ranges, Visitor};
+use chronolith::{Error, OrderedTable, Store, Transaction, TransactionError};
+use random::Random;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// Runs a body with every protocol that has ranges, on one shard and on several.
+macro_rules! on_every_protocol_with_ranges {
+    ($($(#[$attribute:meta])* fn $name:ident<$protocol:ident>($store:ident) $body:block)+) => {
+        $($(#[$attribute])*
+        #[test]
+        fn $name() {
+            struct Case(usize);
+            impl Visitor for Case {
+                type Output = ();
+                fn visit<$protocol: Protocol>(self) {
+                    if $protocol::RANGES == Ranges::Unsupported {
+                        return;
+                    }
+                    println!("{} on {} shards", $protocol::NAME, self.0);
+                    let $store = Store::builder().shards(self.0).build_with::<$protocol>().unwrap();
+                    $body
+                }
+            }
+            for name in protocol::NAMES {
+                for shards in [1, 5] {
+                    protocol::dispatch(name, Case(shards)).unwrap();
+                }
+            }
+        })+
+    };
+}
+
+type Numbers<P> = OrderedTable<u64, u64, P>;
+
+/// The entries of a range.
+fn all<'t, K: Copy + 't, V: Copy + 't>(
+    entries: impl Iterator<Item = Result<(&'t K, &'t V), TransactionError>>,
+) -> Result<Vec<(K, V)>, TransactionError> {
+    entries.map(|entry| entry.map(|(key, value)| (*key, *value))).collect()
+}
+
+fn fill<P: Protocol>(store: &Store<P>, table: &Numbers<P>, keys: impl Iterator<Item = u64>) {
+    for key in keys {
+        store.transact(|tx| tx.put(table, key, key * 10)).unwrap();
+    }
+}
+
+on_every_protocol_with_ranges! {
+    fn a_range_shows_what_lies_within_its_bounds<P>(store) {
+        let table: Numbers<P> = store.ordered_table("t").unwrap();
+        fill(&store, &table, (0..500).map(|key| (key * 7919) % 500 * 2));
+        store.view(|tx| {
+            let keys = |low, high| -> Result<Vec<u64>, TransactionError> {
+                let entries = all(tx.range(&table, (low, high))?)?;
+                let mut reversed = all(tx.range_rev(&table, (low, high))?)?;
+                reversed.reverse();
+                assert_eq!(entries, reversed);
+                Ok(entries.into_iter().map(|(key, _)| key).collect())
+            };
+            let expected = |from: u64, to: u64| (from..to).filter(|key| key % 2 == 0).collect::<Vec<_>>();
+            assert_eq!(keys(Bound::Unbounded, Bound::Unbounded)?, expected(0, 1000));
+            assert_eq!(keys(Bound::Included(&10), Bound::Excluded(&20))?, expected(10, 20));
+            assert_eq!(keys(Bound::Excluded(&10), Bound::Included(&20))?, expected(12, 21));
+            assert_eq!(keys(Bound::Included(&11), Bound::Included(&19))?, expected(12, 19));
+            assert_eq!(keys(Bound::Included(&990), Bound::Unbounded)?, expected(990, 1000));
+            assert_eq!(keys(Bound::Unbounded, Bound::Excluded(&1))?, expected(0, 1));
+            assert!(keys(Bound::Included(&20), Bound::Excluded(&20))?.is_empty());
+            assert!(keys(Bound::Included(&30), Bound::Included(&20))?.is_empty());
+            assert!(keys(Bound::Excluded(&20), Bound::Excluded(&21))?.is_empty());
+            assert_eq!(all(tx.range(&table, 100..)?.take(3))?, [(100, 1000), (102, 1020), (104, 1040)]);
+            assert_eq!(tx.first(&table)?, Some((&0, &0)));
+            assert_eq!(tx.last(&table)?, Some((&998, &9980)));
+            Ok(())
+        }).unwrap();
+    }
+
+    fn a_range_shows_the_transactions_own_writes<P>(store) {
+        let table: Numbers<P> = store.ordered_table("t").unwrap();
+        fill(&store, &table, (0..20).map(|key| key * 2));
+        let outcome = store.transact(|tx| {
+            tx.put(&table, 5, 55)?;
+            tx.put(&table, 6, 66)?;
+            assert!(tx.remove(&table, &8)?);
+            assert!(tx.update(&table, &10, |value| value + 1)?);
+            assert!(tx.insert(&table, 100, 1)?);
+            let entries = all(tx.range(&table, 4..=12)?)?;
+            assert_eq!(entries, [(4, 40), (5, 55), (6, 66), (10, 101), (12, 120)]);
+            let reversed = all(tx.range_rev(&table, 4..=12)?)?;
+            assert_eq!(reversed, [(12, 120), (10, 101), (6, 66), (5, 55), (4, 40)]);
+            assert_eq!(tx.last(&table)?, Some((&100, &1)));
+            let mut while_it_runs = tx.range(&table, 30..)?;
+            assert_eq!(while_it_runs.next().transpose()?, Some((&30, &300)));
+            tx.put(&table, 31, 1)?;
+            assert_eq!(while_it_runs.next().transpose()?, Some((&32, &320)));
+            drop(while_it_runs);
+            Err::<(), _>(tx.rollback())
+        });
+        outcome.unwrap_err();
+        let entries = store.view(|tx| all(tx.range(&table, 4..=12)?)).unwrap();
+        assert_eq!(entries, [(4, 40), (6, 60), (8, 80), (10, 100), (12, 120)]);
+    }
+
+    fn byte_strings_have_prefixes<P>(store) {
+        let table: OrderedTable<[u8], u64, P> = store.ordered_table("t").unwrap();
+        let names: [&[u8]; 8] =
+            [b"", b"a", b"ab", b"abc", b"abcdefghijk", b"abcdefghijl", b"b", b"\xff\xff"];
+        store.transact(|tx| {
+            names.iter().zip(0..).try_for_each(|(name, number)| tx.put(&table, name, number))
+        }).unwrap();
+        let with = |prefix: &[u8]| {
+            store.view(|tx| {
+                tx.prefix(&table, prefix)?
+                    .map(|entry| entry.map(|(key, value)| (key.to_vec(), *value)))
+                    .collect::<Result<Vec<_>, _>>()
+            }).unwrap()
+        };
+        let expected = |from: usize, to: usize| {
+            (from..to).map(|at| (names[at].to_vec(), at as u64)).collect::<Vec<_>>()
+        };
+        assert_eq!(with(b""), expected(0, 8));
+        assert_eq!(with(b"a"), expected(1, 6));
+        assert_eq!(with(b"abcdefghij"), expected(4, 6));
+        assert_eq!(with(b"\xff"), expected(7, 8));
+        assert!(with(b"zz").is_empty());
+    }
+
+    fn what_a_table_cannot_do_is_an_error<P>(store) {
+        let plain = store.table::<u64, u64>("plain").unwrap();
+        let ordered: Numbers<P> = store.ordered_table("ordered").unwrap();
+        let error = store.ordered_table::<u64, u64>("plain").unwrap_err();
+        assert_eq!(error, Error::TableType { table: "plain".to_string() });
+        assert_eq!(store.table::<u64, u64>("ordered").unwrap().name(), ordered.name());
+        drop(plain);
+        let other = Store::builder().build_with::<P>().unwrap();
+        let foreign: Numbers<P> = other.ordered_table("ordered").unwrap();
+        let error = store.view(|tx| tx.range(&foreign, ..).map(|_| ())).unwrap_err();
+        assert_eq!(error, Error::ForeignTable { table: "ordered".to_string() }.into());
+    }
+
+    fn ranges_agree_with_a_model<P>(store) {
+        let table: Numbers<P> = store.ordered_table("t").unwrap();
+        let mut model = BTreeMap::new();
+        let mut random = Random::new(random::seed(), 0);
+        for round in 0..600 {
+            let before = model.clone();
+            let rolled_back = random.below(5) == 0;
+            let outcome = store.transact(|tx| {
+                // A lone transaction may have to be tried again, when a record has gone out of use.
+                model = before.clone();
+                for _ in 0..random.below(12) {
+                    let (key, value) = (random.below(200), random.below(1000));
+                    match random.below(4) {
+                        0 | 1 => {
+                            tx.put(&table, key, value)?;
+                            model.insert(key, value);
+                        }
+                        2 => assert_eq!(tx.remove(&table, &key)?, model.remove(&key).is_some()),
+                        _ => {
+                            let (low, high) = (key, key + random.below(60));
+                            let expected: Vec<_> =
+                                model.range(low..high).map(|(key, value)| (*key, *value)).collect();
+                            assert_eq!(all(tx.range(&table, low..high)?)?, expected, "round {round}");
+                            let expected: Vec<_> = expected.into_iter().rev().take(3).collect();
+                            assert_eq!(all(tx.range_rev(&table, low..high)?.take(3))?, expected);
+                        }
+                    }
+                }
+                if rolled_back { Err(tx.rollback()) } else { Ok(()) }
+            });
+            assert_eq!(outcome.is_err(), rolled_back);
+            if rolled_back {
+                model = before;
+            }
+        }
+        let expected: Vec<_> = model.into_iter().collect();
+        assert_eq!(store.view(|tx| all(tx.range(&table, ..)?)).unwrap(), expected);
+    }
+
+    /// Each transaction counts a range and inserts into it, so that every count is different; half
+    /// of the keys are removed again by others.
+    fn no_key_slips_into_a_range_that_was_counted<P>(store) {
+        const THREADS: u64 = 4;
+        const ROUNDS: u64 = 200;
+        let table: Numbers<P> = store.ordered_table("t").unwrap();
+        let tickets = store.table::<u64, u64>("tickets").unwrap();
+        let serializable = P::ISOLATION == protocol::Isolation::Serializable;
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (store, table, tickets) = (&store, &table, &tickets);
+                scope.spawn(move || {
+                    let mut random = Random::new(random::seed(), thread);
+                    for round in 0..ROUNDS {
+                        let key = random.below(1 << 32) << 16 | thread << 8 | round % 256;
+                        store.transact(|tx| {
+                            let count = tx.range(table, ..)?.try_fold(0, |count, entry| {
+                                entry.map(|_| count + 1)
+                            })?;
+                            random.maybe_yield();
+                            tx.put(table, key, count)?;
+                            tx.put(tickets, key, count)
+                        }).unwrap();
+                    }
+                });
+            }
+        });
+        let mut counts: Vec<u64> =
+            store.view(|tx| all(tx.range(&table, ..)?)).unwrap().into_iter().map(|(_, n)| n).collect();
+        assert_eq!(counts.len() as u64, THREADS * ROUNDS);
+        counts.sort_unstable();
+        let expected: Vec<u64> = (0..THREADS * ROUNDS).collect();
+        assert!(!serializable || counts == expected, "two transactions counted the same range");
+    }
+
+    fn keys_come_and_go_while_others_walk<P>(store) {
+        let table: Numbers<P> = store.ordered_table("t").unwrap();
+        // Even keys stay; odd ones come and go.
+        fill(&store, &table, (0..1000).map(|key| key * 2));
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let walker = scope.spawn(|| {
+                let mut walks = 0;
+                while walks < 20 || !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let entries = store.view(|tx| all(tx.range(&table, 500..700)?)).unwrap();
+                    assert!(entries.windows(2).all(|pair| pair[0].0 < pair[1].0), "out of order");
+                    let even: Vec<u64> =
+                        entries.iter().map(|&(key, _)| key).filter(|key| key % 2 == 0).collect();
+                    assert_eq!(even, (500..700).step_by(2).collect::<Vec<u64>>());
+                    walks += 1;
+                }
+            });
+            for round in 0..2000u64 {
+                let key = round * 7919 % 1000 * 2 + 1;
+                store.transact(|tx| tx.insert(&table, key, round)).unwrap();
+                if round >= 100 {
+                    let gone = (round - 100) * 7919 % 1000 * 2 + 1;
+                    store.transact(|tx| tx.remove(&table, &gone)).unwrap();
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            walker.join().unwrap();
+        });
+    }
+}
+
+/// Whether a transaction committed.
+fn commits<P: Protocol>(tx: Transaction<'_, P>) -> bool {
+    match tx.commit() {
+        Ok(()) => true,
+        Err(TransactionError::Abort(_)) => false,
+        Err(TransactionError::Error(error)) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_transaction_depends_on_no_more_of_a_range_than_it_took() {
+    let store = Store::new();
+    let table = store.ordered_table::<u64, u64>("t").unwrap();
+    fill(&store, &table, (0..1000).map(|key| key * 2));
+    let reader = |at: u64| {
+        let tx = store.begin().unwrap();
+        let seen = all(tx.range(&table, 100..).unwrap().take(2)).unwrap();
+        assert_eq!(seen.len(), 2);
+        tx.put(&table, at, 1).unwrap();
+        tx
+    };
+    let behind = reader(5000);
+    store.transact(|tx| tx.put(&table, 1501, 0)).unwrap();
+    assert!(commits(behind), "an insert behind what was taken is no conflict");
+    let within = reader(5001);
+    store.transact(|tx| tx.put(&table, 101, 0)).unwrap();
+    assert!(!commits(within), "an insert between what was taken is a phantom");
+}
+
+#[test]
+fn a_view_of_a_range_is_one_snapshot() {
+    let store = Store::new();
+    let table = store.ordered_table::<u64, u64>("t").unwrap();
+    fill(&store, &table, 0..100);
+    let view = store.begin_view().unwrap();
+    let mut entries = view.range(&table, ..).unwrap();
+    assert_eq!(entries.next().unwrap().unwrap(), (&0, &0));
+    store
+        .transact(|tx| {
+            (0..100).try_for_each(|key| tx.remove(&table, &key).map(|_| ()))?;
+            (100..200).try_for_each(|key| tx.put(&table, key, 0))
+        })
+        .unwrap();
+    for _ in 0..2_000 {
+        store.transact(|tx| tx.put(&table, 150, 1)).unwrap();
+    }
+    let rest = all(entries).unwrap();
+    assert_eq!(rest, (1..100).map(|key| (key, key * 10)).collect::<Vec<_>>());
+}
