@@ -17,6 +17,11 @@
 //!    until that transaction ends, and never becomes the head again after another has committed. So
 //!    if the head is that version now, it was the newest committed one all the time since.
 //! 3. An overwritten version leaves its chain before the new one begins, which is what unlocks.
+//!
+//! # What a transaction may see
+//!
+//! Each read is of a committed version, but two reads need not be of one moment until the commit
+//! has checked them: a closure may run on an inconsistent state, and is then run again.
 
 use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteKind, WriteState};
 use super::context::Context;
