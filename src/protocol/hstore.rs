@@ -15,8 +15,8 @@
 //!   for so far, and takes them all in ascending order when it begins again. A transaction that
 //!   `Store::transact` retries on another worker learns its shards anew.
 //! * H-Store runs a partition's transactions on a thread of its own, in the order of their
-//!   timestamps. Here the callers' threads do it. A lock that is free goes to whoever asks; of those
-//!   who have waited long the oldest is the next (see `record_lock.rs`).
+//!   timestamps. Here the callers' threads do it. A lock that is free goes to whoever asks; of
+//!   those who have waited long the oldest is the next (see `record_lock.rs`).
 //!
 //! # Why there is no deadlock, and who may starve
 //!
@@ -32,8 +32,8 @@
 //! Let s(T) be the moment when T asks for the end: it has the locks of all shards that it has met,
 //! since before it met them and until its outcome is in place. So the order of the s(T) is a serial
 //! order: of two that met one shard, one had ended before the other got the lock. And s(T) lies
-//! between T's begin and its return. For a transaction that only reads this is the same; it is why a
-//! `view` takes locks too, and why it need not validate.
+//! between T's begin and its return. For a transaction that only reads this is the same; it is why
+//! a `view` takes locks too, and why it need not validate.
 //!
 //! *Absent keys, inserts, deletes.* All records of a key, present and future, lie in one shard. A
 //! key is looked up before its shard is locked, so what the lookup found is checked after: that the

@@ -227,8 +227,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     }
 
     /// Announces a write to a record (null: to a key without one) when the transaction asks for it;
-    /// `prepare` comes at commit. With [`Reads::Snapshot`] it may run unpinned: the record is alive,
-    /// its versions need not be.
+    /// `prepare` comes at commit. With [`Reads::Snapshot`] it may run unpinned: the record is
+    /// alive, its versions need not be.
     #[doc(hidden)]
     #[inline]
     fn write(

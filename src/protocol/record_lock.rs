@@ -856,7 +856,8 @@ mod models {
 
     const AGES: Duration = Duration::MAX;
 
-    /// What the lock protects: loom sees it if two touch it at once, or without having synchronised.
+    /// What the lock protects: loom sees it if two touch it at once, or without having
+    /// synchronised.
     struct Guarded {
         lock: Lock,
         value: UnsafeCell<u64>,

@@ -2,8 +2,8 @@
 //! [`Policy`], and the only difference between `2pl-nowait`, `2pl-waitdie` and `2pl-woundwait`.
 //!
 //! Two-phase locking is due to Eswaran, Gray, Lorie, Traiger (CACM 1976). A transaction shares the
-//! lock of a record when it reads it and has it to itself when it writes it, or reads it in order to
-//! write it; a shared lock can be upgraded. Every lock is kept until the outcome is decided and
+//! lock of a record when it reads it and has it to itself when it writes it, or reads it in order
+//! to write it; a shared lock can be upgraded. Every lock is kept until the outcome is decided and
 //! cleaned up.
 //!
 //! # Departures
@@ -11,9 +11,10 @@
 //! * There are no locks on gaps or keys without a record. An absence is proved by a witness (see
 //!   `storage/hash_index.rs`), which is validated at commit while every lock is held. So a
 //!   transaction that found a key absent can still abort at its commit, and one that only reads
-//!   comes to a commit too.
-//! * Locks lie in the records, not in a lock table, and there is no deadlock detection: the policies
-//!   prevent deadlocks.
+//!   comes to a commit too. A range of an ordered table is validated in the same way, by the leaves
+//!   that it went through; the records in it are locked.
+//! * Locks lie in the records, not in a lock table, and there is no deadlock detection: the
+//!   policies prevent deadlocks.
 //! * A thread waits for a lock within an operation, so it keeps unlinked memory from being freed
 //!   while it waits; and no longer than `LOCK_WAIT_MAX_MS`, because the owner may have stopped.
 //! * New versions are installed at commit, under the locks, so an abort before that has nothing to
@@ -32,14 +33,15 @@
 //!    U's record was not there yet: T's validation loads the slot that proves the absence after
 //!    s(T), and finds it still empty, so U publishes its record later, and s(U) is later still. If
 //!    U's record had been there and was gone again, s(U) is before T's lookup. T's own records are
-//!    passed by, because T inserted the key after it had found it absent.
+//!    passed by, because T inserted the key after it had found it absent. A range is the absence of
+//!    all keys but those that were found in it.
 //! 3. *Two that pass each other.* If T and U each insert what the other found absent, both publish
 //!    before they validate, and publishing and validating stand in one order (SeqCst): at least one
 //!    finds the other's record, and aborts.
 //! 4. *A record without a value* (a tombstone, or what an aborted insert left) is locked like any
 //!    other, but reclamation takes it out of use at any time, and then its key may get a new record
-//!    that T's lock does not protect. So T validates that the record is still in use. If it is, at a
-//!    load after s(T), the new record is published after that: as in 2.
+//!    that T's lock does not protect. So T validates that the record is still in use. If it is, at
+//!    a load after s(T), the new record is published after that: as in 2.
 //! 5. *Deletes* write a tombstone and are writes like any other. An install on a record that went
 //!    out of use fails, and so does the transaction; its retry finds the new record or none. The
 //!    tombstone is newer than anything until the commit is decided, so nobody buries it before.
