@@ -11,7 +11,8 @@
 //! * There are no locks on gaps or keys without a record. An absence is proved by a witness (see
 //!   `storage/hash_index.rs`), which is validated at commit while every lock is held. So a
 //!   transaction that found a key absent can still abort at its commit, and one that only reads
-//!   comes to a commit too.
+//!   comes to a commit too. A range of an ordered table is validated in the same way, by the leaves
+//!   that it went through; the records in it are locked.
 //! * Locks lie in the records, not in a lock table, and there is no deadlock detection: the
 //!   policies prevent deadlocks.
 //! * A thread waits for a lock within an operation, so it keeps unlinked memory from being freed
@@ -32,7 +33,8 @@
 //!    U's record was not there yet: T's validation loads the slot that proves the absence after
 //!    s(T), and finds it still empty, so U publishes its record later, and s(U) is later still. If
 //!    U's record had been there and was gone again, s(U) is before T's lookup. T's own records are
-//!    passed by, because T inserted the key after it had found it absent.
+//!    passed by, because T inserted the key after it had found it absent. A range is the absence of
+//!    all keys but those that were found in it.
 //! 3. *Two that pass each other.* If T and U each insert what the other found absent, both publish
 //!    before they validate, and publishing and validating stand in one order (SeqCst): at least one
 //!    finds the other's record, and aborts.

@@ -7,7 +7,7 @@
 //!
 //! # What a wound is
 //!
-//! A flag that its owner looks at when it asks for a lock, and while it waits for one. It then
+//! A flag that its owner looks at in each operation, and while it waits for a lock. It then
 //! aborts, and gives its locks back itself; the older one waits for that. Nobody takes a lock away,
 //! so a wounded transaction still reads consistent values, and one that is computing between two
 //! operations holds the older one up until it goes on. As in the paper, a wound that comes after
