@@ -4,7 +4,7 @@
 #[path = "common/random.rs"]
 mod random;
 
-use chronolith::protocol::{Isolation, Mvocc, Mvto, Protocol, Si, Ssn};
+use chronolith::protocol::{self, Isolation, Progress, Protocol, Reads, Visitor};
 use chronolith::{AbortReason, Store, Table, Transaction, TransactionError};
 use random::Random;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -20,11 +20,19 @@ macro_rules! with_each {
         $(#[$meta])*
         #[test]
         fn $name() {
-            for shards in [1, 4] {
-                $case::<Mvocc>(shards);
-                $case::<Mvto>(shards);
-                $case::<Si>(shards);
-                $case::<Ssn>(shards);
+            struct Case(usize);
+            impl Visitor for Case {
+                type Output = ();
+                fn visit<P: Protocol>(self) {
+                    if P::READS == Reads::Snapshot && P::PROGRESS == Progress::LockFree {
+                        $case::<P>(self.0);
+                    }
+                }
+            }
+            for name in protocol::NAMES {
+                for shards in [1, 4] {
+                    protocol::dispatch(name, Case(shards)).expect("a registered protocol");
+                }
             }
         }
     )+};
@@ -320,11 +328,13 @@ fn references<P: Protocol>(shards: usize) {
     on_threads(|random| {
         let tx = if random.below(3) == 0 { store.begin_view() } else { store.begin() }.unwrap();
         let mut held: Vec<&Vec<u64>> = Vec::new();
-        let read = (0..4).all(|_| {
-            let found = tx.get(&table, &random.below(KEYS));
-            held.extend(found.iter().copied().flatten());
-            random.maybe_yield();
-            passed(found)
+        let here = &tx;
+        let read = steps(here, |_| {
+            for _ in 0..4 {
+                held.extend(here.get(&table, &random.below(KEYS))?);
+                random.maybe_yield();
+            }
+            Ok(())
         });
         let (key, value) = (random.below(KEYS), random.below(1 << 40));
         let written = read

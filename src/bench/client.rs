@@ -40,6 +40,13 @@ pub const CLIENT_ROWS: &[PropertyRow] = &[
         "seconds, unless --warmup says otherwise (from go-ycsb)",
         Rule::Honoured,
     ),
+    row(
+        "auditinterval",
+        "100",
+        "milliseconds between two audits while a workload runs that has such audits; 0 for none \
+         (ours)",
+        Rule::Honoured,
+    ),
     row("label", "", "a text for the report", Rule::Honoured),
     row("status", "false", "a status line on stderr now and then", Rule::Honoured),
     row("status.interval", "10", "seconds between status lines", Rule::Honoured),
@@ -123,6 +130,9 @@ const TARGET_MAX: f64 = 1e12;
 /// Seconds of a duration, before the plan's own limit speaks.
 const SECONDS_MAX: u64 = 1 << 32;
 
+/// Milliseconds between two audits; nobody waits longer for the next one.
+const AUDIT_INTERVAL_MAX_MS: u64 = 1 << 32;
+
 /// What the client properties say.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientProperties {
@@ -138,6 +148,8 @@ pub struct ClientProperties {
     pub duration: Option<Duration>,
     /// The warm-up, if it is set.
     pub warmup: Option<Duration>,
+    /// The pause between two audits while the workers run; `None` for no such audits.
+    pub audit_interval: Option<Duration>,
     /// A text for the report.
     pub label: String,
     /// Seconds between status lines, if they are wanted.
@@ -171,6 +183,7 @@ impl ClientProperties {
                 "intended" => LatencyBasis::Intended,
                 _ => LatencyBasis::Both,
             };
+        let audit_interval = properties.whole("auditinterval", 100, 0, AUDIT_INTERVAL_MAX_MS)?;
         Ok(ClientProperties {
             operations: Some(operations).filter(|operations| *operations > 0),
             threads,
@@ -178,6 +191,7 @@ impl ClientProperties {
             spin: properties.flag("spin.sleep", false)?,
             duration: set(seconds("maxexecutiontime")?),
             warmup,
+            audit_interval: set(Duration::from_millis(audit_interval)),
             label: properties.get("label").unwrap_or_default().to_owned(),
             status: status.then_some(Duration::from_secs(every)),
             latency,
@@ -222,6 +236,7 @@ mod tests {
             "hdrhistogram.percentiles=50,x",
             "status.interval=0",
             "maxexecutiontime=1.5",
+            "auditinterval=-1",
         ] {
             assert!(read(bad).is_err(), "{bad}");
         }

@@ -334,6 +334,11 @@ impl<W: Workload> Contest<'_, W> {
             let reason = format!("VIOLATION: {count} {name}: the store broke its promise");
             return CellEnd::Flawed(true, reason);
         }
+        if let Some((_, finding)) = repetition.audits.broken.first() {
+            let reason =
+                format!("VIOLATION: it does not hold that {}: {}", finding.what, finding.evidence);
+            return CellEnd::Flawed(true, reason);
+        }
         if repetition.starved {
             return CellEnd::Flawed(false, "memory was nearly used up".to_owned());
         }

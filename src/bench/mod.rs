@@ -1,6 +1,7 @@
 //! Runs workloads and measures them: the one worker loop, the one loader, for every workload and
 //! every protocol.
 
+mod audit;
 mod client;
 mod collector;
 mod comparison;
@@ -8,6 +9,7 @@ mod crew;
 mod driver;
 mod harness;
 pub mod inference;
+mod long_reader;
 mod machine;
 mod memory;
 mod metrics;
@@ -20,10 +22,12 @@ mod skew;
 mod stats;
 mod stopwatch;
 
+pub use audit::{AuditCounts, Audits};
 pub use client::{CLIENT_ROWS, ClientProperties};
 pub use collector::{Step, compress};
 pub use comparison::{Block, Cell, Comparison, ComparisonPlan, Flaw, NextCell, Round, compare};
 pub use harness::HarnessCost;
+pub use long_reader::{LongReader, LongReaderFacts, Peak};
 pub use machine::{Fact, Machine, is_debug_build};
 pub use memory::{available_bytes, show_bytes};
 pub use metrics::{

@@ -1,6 +1,6 @@
 //! What a run is to do, checked before anything starts.
 
-use super::RunError;
+use super::{LongReader, RunError};
 use crate::workload::Seed;
 use std::time::Duration;
 
@@ -154,6 +154,10 @@ pub struct Plan {
     pub latency: LatencyBasis,
     /// The length of one step of the timeline.
     pub interval: Duration,
+    /// The pause between two audits while the workers run, for workloads that have such audits.
+    pub audit_interval: Option<Duration>,
+    /// Snapshots that are held open beside the workers, if any.
+    pub long_reader: Option<LongReader>,
     /// Whether the histogram of every step and kind is kept.
     pub keep_interval_histograms: bool,
 }

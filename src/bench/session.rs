@@ -1,9 +1,11 @@
 //! A whole run: load, warm-up, measurement, as often as asked, on one protocol.
 
+use super::audit::{Auditor, Audits};
 use super::collector::{Collected, Step};
 use super::crew::Crew;
 use super::driver::{Course, Gate, Lines, Shared, run_worker};
 use super::harness::{self, HarnessCost};
+use super::long_reader::{Company, LongReaderFacts};
 use super::machine::Machine;
 use super::skew::{self, Skew};
 use super::stats::{Latencies, Stats};
@@ -11,9 +13,12 @@ use super::stopwatch::{ClockCost, Stopwatch};
 use super::{Observer, Plan, RunError, Tick, memory, requests};
 use crate::protocol::{self, Protocol};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
-use crate::workload::{End, LoadWatch, TallyRole, TallyRow, Workload};
+use crate::workload::{End, LoadWatch, Moment, TallyRole, TallyRow, Workload};
 use crate::{Store, TransactionError};
 use std::time::{Duration, Instant, SystemTime};
+
+/// The processors that workers are bound to, if they are.
+type Cores<'a> = Option<&'a [core_affinity::CoreId]>;
 
 /// How long `run` measures the harness before it measures the store.
 const HARNESS_BRIEFLY: Duration = Duration::from_millis(200);
@@ -87,6 +92,10 @@ pub struct Repetition {
     pub steps: Vec<Step>,
     /// What the workload counted, in the order of its rows.
     pub tallies: Vec<u64>,
+    /// What the audits found.
+    pub audits: Audits,
+    /// What the long readers cost, if there were any.
+    pub long_reader: Option<LongReaderFacts>,
     /// Scheduled starts that came too late to be made.
     pub missed: u64,
     /// What the store says of itself at the end; its counters cover load and warm-up too.
@@ -184,6 +193,12 @@ impl Outcome {
         self.environment.violations(&sums).collect()
     }
 
+    /// How many audits found a broken promise, over all repetitions.
+    #[must_use]
+    pub fn broken_audits(&self) -> u64 {
+        self.repetitions.iter().map(|repetition| repetition.audits.broken_count()).sum()
+    }
+
     /// Whether someone stopped the run before its end.
     #[must_use]
     pub fn interrupted(&self) -> bool {
@@ -259,7 +274,7 @@ impl<W: Workload> Session<'_, W> {
         let mut repetitions = Vec::new();
         for number in 1..=plan.repetitions {
             self.observer.repetition(number, plan.repetitions);
-            let Some(repetition) = self.repetition::<P>(cores.as_deref())? else {
+            let Some(repetition) = self.compared::<P>(cores.as_deref())? else {
                 break;
             };
             let interrupted = repetition.interrupted || repetition.starved;
@@ -315,10 +330,40 @@ impl<W: Workload> Session<'_, W> {
         Ok(builder.build_with()?)
     }
 
+    /// One repetition; where there are long readers, after one without them.
+    fn compared<P: Protocol>(&self, cores: Cores<'_>) -> Result<Option<Repetition>, RunError> {
+        let Some(reader) = self.plan.long_reader else {
+            return self.repetition::<P>(cores);
+        };
+        let Some(without) = self.repetition_in::<P>(cores, Company::Watch)? else {
+            return Ok(None);
+        };
+        if without.interrupted || without.starved {
+            return Ok(Some(without));
+        }
+        let usual = without.long_reader.as_ref().map(|facts| facts.with).unwrap_or_default();
+        let with = self.repetition_in::<P>(cores, Company::Readers(reader, &usual))?;
+        Ok(with.map(|mut with| {
+            if let Some(facts) = &mut with.long_reader {
+                facts.throughput_without = without.throughput();
+            }
+            with.audits.include(without.audits);
+            with
+        }))
+    }
+
     /// One repetition; `None` if it was stopped before it measured anything.
     pub(super) fn repetition<P: Protocol>(
         &self,
-        cores: Option<&[core_affinity::CoreId]>,
+        cores: Cores<'_>,
+    ) -> Result<Option<Repetition>, RunError> {
+        self.repetition_in::<P>(cores, Company::None)
+    }
+
+    fn repetition_in<P: Protocol>(
+        &self,
+        cores: Cores<'_>,
+        company: Company<'_>,
     ) -> Result<Option<Repetition>, RunError> {
         let Session { workload, plan, stop, .. } = *self;
         let store = self.store::<P>()?;
@@ -327,10 +372,54 @@ impl<W: Workload> Session<'_, W> {
         let Some(load) = self.load(&store, &tables)? else {
             return Ok(None);
         };
+        self.observer.running(plan);
+        let started = SystemTime::now() + plan.warmup;
+        let auditor =
+            Auditor { workload, store: &store, tables: &tables, interval: plan.audit_interval };
+        let mut audits = Audits::default();
+        let (collected, long_reader) = auditor
+            .beside(&mut audits, || company.beside(&store, || self.work(&store, &tables, cores)))
+            .map_err(RunError::Store)?;
+        // Relaxed: the workers have been joined; only whether someone asked is of interest.
+        let interrupted = stop.load(Ordering::Relaxed);
+        let Collected { stats, steps, tallies, missed, measured, error, starved } = collected?;
+        if let Some(error) = error {
+            return Err(RunError::Store(TransactionError::Error(error)));
+        }
+        let Some((from_ns, to_ns)) = measured else {
+            return Ok(None);
+        };
+        // The audit's own reading is no part of what the store did.
+        let stats_of_store = store.stats();
+        auditor.audit(&mut audits, Moment::After).map_err(RunError::Store)?;
+        Ok(Some(Repetition {
+            requests,
+            load,
+            started,
+            elapsed: Duration::from_nanos(to_ns - from_ns),
+            stats,
+            steps,
+            tallies,
+            audits,
+            long_reader,
+            missed,
+            store: stats_of_store,
+            interrupted,
+            starved,
+        }))
+    }
+
+    /// Runs the workers to their end.
+    fn work<P: Protocol>(
+        &self,
+        store: &Store<P>,
+        tables: &W::Tables<P>,
+        cores: Cores<'_>,
+    ) -> Result<Collected, RunError> {
+        let Session { workload, plan, stop, .. } = *self;
         let shared = self.shared();
         let run = |index, lines: Lines| {
-            let threads = plan.threads;
-            let worker = workload.worker(&store, &tables, plan.seed, index, threads);
+            let worker = workload.worker(store, tables, plan.seed, index, plan.threads);
             run_worker(&shared, index, worker, lines);
         };
         let crew = Crew {
@@ -340,37 +429,14 @@ impl<W: Workload> Session<'_, W> {
             pinned: cores,
             stop,
         };
-        self.observer.running(plan);
-        let launched = (SystemTime::now(), Instant::now());
-        let collected = crew.run(&run, &mut |collector| {
+        let launched = Instant::now();
+        crew.run(&run, &mut |collector| {
             self.observer.ticked(&Tick {
-                elapsed: launched.1.elapsed(),
+                elapsed: launched.elapsed(),
                 committed: collector.committed(),
                 step: collector.last_step(),
             });
-        })?;
-        // Relaxed: the workers have been joined; only whether someone asked is of interest.
-        let interrupted = stop.load(Ordering::Relaxed);
-        let Collected { stats, steps, tallies, missed, measured, error, starved } = collected;
-        if let Some(error) = error {
-            return Err(RunError::Store(TransactionError::Error(error)));
-        }
-        let Some((from_ns, to_ns)) = measured else {
-            return Ok(None);
-        };
-        Ok(Some(Repetition {
-            requests,
-            load,
-            started: launched.0 + plan.warmup,
-            elapsed: Duration::from_nanos(to_ns - from_ns),
-            stats,
-            steps,
-            tallies,
-            missed,
-            store: store.stats(),
-            interrupted,
-            starved,
-        }))
+        })
     }
 
     fn shared(&self) -> Shared {

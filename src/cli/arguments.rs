@@ -1,5 +1,6 @@
 //! The flags.
 
+use crate::bench::LongReader;
 use crate::protocol::NAMES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -133,6 +134,10 @@ pub(super) struct RunArguments {
     /// Repetitions, each with a fresh store and the same requests
     #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     pub(super) reps: u32,
+    /// Snapshots held open beside the workload, like n=1,hold=5s; every repetition is run without
+    /// them first, to compare with
+    #[arg(long, value_name = "READERS", value_parser = LongReader::parse)]
+    pub(super) long_reader: Option<LongReader>,
     /// Write everything as JSON (schema chronolith.run/v1)
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,

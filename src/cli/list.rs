@@ -15,7 +15,10 @@ pub(super) fn list(what: Listing) -> Result<(), Failure> {
             rows.map(Vec::from).collect()
         }
         Listing::Metrics => METRICS.iter().map(metric).collect(),
-        Listing::Properties => property_rows().chain(CLIENT_ROWS).map(property).collect(),
+        Listing::Properties => {
+            let every = CLIENT_ROWS.iter().map(|row| ("any", row));
+            property_rows().chain(every).map(property).collect()
+        }
     };
     print(&mut |out| {
         let widths = widths(&rows);
@@ -42,13 +45,13 @@ fn metric(row: &Metric) -> Vec<String> {
     [row.name, row.column, row.summary].map(str::to_owned).into()
 }
 
-fn property(row: &PropertyRow) -> Vec<String> {
+fn property((workload, row): (&str, &PropertyRow)) -> Vec<String> {
     let meaning = match row.rule {
         Rule::Honoured => row.meaning.to_owned(),
         Rule::Accepts(_, advice) => format!("{} (other values are refused: {advice})", row.meaning),
         Rule::Refused(advice) => format!("{} (refused: {advice})", row.meaning),
     };
-    vec![row.name.to_owned(), row.default.to_owned(), meaning]
+    vec![row.name.to_owned(), row.default.to_owned(), workload.to_owned(), meaning]
 }
 
 fn widths(rows: &[Vec<String>]) -> Vec<usize> {

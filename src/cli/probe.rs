@@ -43,6 +43,8 @@ impl WorkloadVisitor for ProbeWorkload<'_> {
             throttle: None,
             latency: LatencyBasis::Operation,
             interval: Duration::from_secs(1),
+            audit_interval: None,
+            long_reader: None,
             keep_interval_histograms: false,
         };
         let progress = Progress::new(false, None, &plan);

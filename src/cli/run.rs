@@ -59,6 +59,7 @@ impl WorkloadVisitor for RunWorkload<'_> {
         let seed = arguments.workload.seed();
         let plan = Plan {
             keep_interval_histograms: outputs.contains(Output::Hlog),
+            long_reader: arguments.long_reader,
             ..measure.plan(engine, arguments.reps, seed, &client, &ending)?
         };
         let asked = arguments.engine.threads.map(|threads| threads.resolve());
@@ -91,16 +92,149 @@ fn output_files(arguments: &RunArguments) -> Vec<(Output, std::path::PathBuf)> {
 }
 
 fn replay_line(arguments: &RunArguments, plan: &Plan, shards: usize) -> String {
-    let engine = [("-t", plan.threads.to_string()), ("--protocol", plan.protocol.clone())];
+    let mut engine = vec![("-t", plan.threads.to_string()), ("--protocol", plan.protocol.clone())];
+    engine.extend(plan.long_reader.map(|reader| ("--long-reader", reader.to_string())));
     replay("run", &arguments.workload, plan, shards, &engine)
 }
 
 fn conclude(outcome: &Outcome) -> Result<(), Failure> {
-    if !outcome.violations().is_empty() {
+    if !outcome.violations().is_empty() || outcome.broken_audits() > 0 {
         return Err(Failure::silent(VIOLATED));
     }
     if outcome.interrupted() {
         return Err(Failure::silent(INTERRUPTED));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::arguments::{Arguments, Command};
+    use crate::protocol::Protocol;
+    use crate::workload::{Footprint, KeyStream, LoadWatch, Preset, PropertyRow, Seed, TallyRow};
+    use crate::{Error, Store, TransactionError};
+    use clap::Parser;
+
+    /// A workload that damages what it has loaded.
+    struct Damaged<W>(W);
+
+    /// The core workload's table and its number of records here.
+    const TABLE: &str = "usertable";
+    const RECORDS: u64 = 100;
+
+    impl<W: Workload> Workload for Damaged<W> {
+        type Tables<P: Protocol> = W::Tables<P>;
+        type Worker<'run, P: Protocol>
+            = W::Worker<'run, P>
+        where
+            Self: 'run;
+
+        const CLASSES: &'static [&'static str] = W::CLASSES;
+        const PRESETS: &'static [Preset] = W::PRESETS;
+        const PROPERTIES: &'static [PropertyRow] = W::PROPERTIES;
+
+        fn configure(properties: &Properties) -> Result<Self, PropertyError> {
+            W::configure(properties).map(Damaged)
+        }
+
+        fn kinds(&self) -> &'static [&'static str] {
+            self.0.kinds()
+        }
+
+        fn tallies(&self) -> &'static [TallyRow] {
+            self.0.tallies()
+        }
+
+        fn operations_per_transaction(&self) -> f64 {
+            self.0.operations_per_transaction()
+        }
+
+        fn basis(&self) -> Vec<(&'static str, String)> {
+            self.0.basis()
+        }
+
+        fn footprint(&self) -> Footprint {
+            self.0.footprint()
+        }
+
+        fn open<P: Protocol>(&self, store: &Store<P>) -> Result<W::Tables<P>, Error> {
+            self.0.open(store)
+        }
+
+        fn load<P: Protocol>(
+            &self,
+            store: &Store<P>,
+            tables: &W::Tables<P>,
+            seed: Seed,
+            watch: &dyn LoadWatch,
+        ) -> Result<(), TransactionError> {
+            self.0.load(store, tables, seed, watch)?;
+            let table = store.table::<[u8], [u8]>(TABLE)?;
+            store.transact(|tx| {
+                for number in 0..RECORDS {
+                    let (key, mut buffer) = (format!("user{number}"), Vec::new());
+                    tx.update_bytes(&table, key.as_bytes(), &mut buffer, |old, new| {
+                        new.extend_from_slice(old);
+                        new.reverse();
+                    })?;
+                }
+                Ok(())
+            })
+        }
+
+        fn worker<'run, P: Protocol>(
+            &'run self,
+            store: &'run Store<P>,
+            tables: &'run W::Tables<P>,
+            seed: Seed,
+            index: usize,
+            workers: usize,
+        ) -> W::Worker<'run, P> {
+            self.0.worker(store, tables, seed, index, workers)
+        }
+
+        fn key_stream(&self, seed: Seed, of: usize, all: usize) -> Option<(KeyStream<'_>, u64)> {
+            self.0.key_stream(seed, of, all)
+        }
+    }
+
+    struct RunDamaged<'a>(RunWorkload<'a>);
+
+    impl WorkloadVisitor for RunDamaged<'_> {
+        type Output = Result<(), Failure>;
+        fn visit<W: Workload>(self, workload: W) -> Result<(), Failure> {
+            self.0.visit(Damaged(workload))
+        }
+    }
+
+    fn run_arguments() -> Box<RunArguments> {
+        let records = format!("recordcount={RECORDS}");
+        let words = ["chronolith", "run", "-q", "-t", "1", "-n", "2000", "--warmup", "0s", "-p"];
+        let properties = [
+            &records,
+            "-p",
+            "insertorder=ordered",
+            "-p",
+            "dataintegrity=true",
+            "-p",
+            "fieldlength=20",
+        ];
+        let parsed = Arguments::try_parse_from(words.into_iter().chain(properties));
+        match parsed.expect("valid flags").command {
+            Some(Command::Run(arguments)) => arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The records are intact: success. They are not: exit code 3, and the report says why.
+    #[test]
+    fn a_broken_promise_of_the_store_has_its_own_exit_code() {
+        let arguments = run_arguments();
+        let properties = arguments.workload.gather().expect("known properties");
+        let run = || RunWorkload { arguments: &arguments, properties: &properties };
+        with_workload(&properties, run()).expect("nothing is wrong");
+        let failure = with_workload(&properties, RunDamaged(run())).expect_err("it is damaged");
+        assert_eq!((failure.code, failure.line), (VIOLATED, None));
+    }
 }

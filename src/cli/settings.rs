@@ -108,6 +108,8 @@ impl MeasureArguments {
             throttle: client.target.map(throttle),
             latency: client.latency,
             interval: INTERVAL,
+            audit_interval: client.audit_interval,
+            long_reader: None,
             keep_interval_histograms: false,
         };
         plan.check()?;

@@ -11,6 +11,7 @@
 
 pub(crate) mod access_set;
 pub(crate) mod context;
+pub(crate) mod garbage;
 pub(crate) mod install;
 pub(crate) mod janitor;
 mod multi_version;
@@ -172,6 +173,9 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// Whether a transaction that only reads has to validate what it read. Its reads are recorded
     /// then, also in a `view`, which may abort.
     const VALIDATES_READ_ONLY: bool;
+    /// Whether an open transaction owns locks that others need. It then lets a starving one pass
+    /// before it begins: if it did so before it commits, as others do, it would stand in its way.
+    const TAKES_LOCKS: bool = false;
     /// Whether a record stays until every open snapshot sees that its key is gone. Without this it
     /// goes when no snapshot sees a value of it, so a key may come and go during a transaction and
     /// leave nothing behind.
@@ -238,8 +242,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     }
 
     /// Announces a write to a record (null: to a key without one) when the transaction asks for it;
-    /// `prepare` comes at commit. With [`Reads::Snapshot`] it may run unpinned: the record is alive,
-    /// its versions need not be.
+    /// `prepare` comes at commit. With [`Reads::Snapshot`] it may run unpinned: the record is
+    /// alive, its versions need not be.
     #[doc(hidden)]
     #[inline]
     fn write(

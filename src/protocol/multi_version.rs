@@ -7,8 +7,8 @@
 
 use super::access_set::{WriteEntry, WriteKind, WriteState};
 use super::context::Context;
+use super::garbage::{Garbage, new_decision};
 use super::install;
-use super::janitor::{Garbage, new_decision};
 use super::{Conflict, Place, Protocol, Step};
 use crate::error::AbortReason;
 use crate::limits::UNDECIDED_SPINS_MAX;

@@ -119,7 +119,8 @@ impl Protocol for Mvocc {
 
     fn prepare(cx: &mut Cx<'_>, writes: Range<usize>) -> Step<Self, ()> {
         multi_version::prepare(cx, writes, 0, |write, base, _| {
-            let admitted = write.kind != WriteKind::Based || base == write.base;
+            let ignored = fault::on(fault::Fault::IgnoreBase);
+            let admitted = write.kind != WriteKind::Based || base == write.base || ignored;
             admitted.then_some(()).ok_or(AbortReason::WriteConflict)
         })
     }

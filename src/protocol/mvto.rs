@@ -31,8 +31,8 @@
 //!
 //! The absence of all keys of one hash bucket has one word, which readers of an absence raise, and
 //! which whoever writes a key that was absent looks at. For a key without a record the look after
-//! the stamp is the index's (`HashIndex::still_absent`). Tombstones use the same word, because their
-//! records go out of use. This they do when every open timestamp is above the tombstone's
+//! the stamp is the index's (`HashIndex::still_absent`). Tombstones use the same word, because
+//! their records go out of use. This they do when every open timestamp is above the tombstone's
 //! (`KEEPS_TOMBSTONES`), so that nobody inserts below what is forgotten.
 //!
 //! # Ranges
@@ -53,8 +53,8 @@
 //! Reads leave their stamp at once, not at validation; that makes them final, and what a
 //! transaction has seen stays protected by its snapshot. Read-only transactions do the same instead
 //! of reading a state older than every writer, because what has returned must be seen. A writer
-//! that is undecided for longer than a moment is passed by, not waited for. Writes are not sorted by
-//! contention: the order of installs is the store's. Timestamps carry no thread number (see 4).
+//! that is undecided for longer than a moment is passed by, not waited for. Writes are not sorted
+//! by contention: the order of installs is the store's. Timestamps carry no thread number (see 4).
 //! The back-off is the store's, and adaptive for every protocol.
 
 use super::access_set::{ReadEntry, WriteEntry, WriteKind};

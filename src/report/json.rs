@@ -6,9 +6,10 @@
 use super::{Report, RunFacts, describe_loop, describe_threads, warnings};
 use crate::AbortReason;
 use crate::bench::{
-    Counts, Environment, KindStats, Latencies, Plan, ProtocolFacts, Repetition, Step, compress,
+    AuditCounts, Audits, Counts, Environment, KindStats, Latencies, LongReaderFacts, Peak, Plan,
+    ProtocolFacts, Repetition, Step, compress,
 };
-use crate::workload::End;
+use crate::workload::{End, Finding, Moment};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -128,6 +129,8 @@ pub(super) fn config_value(plan: &Plan, shards: usize, threads: Value) -> Value 
         "repetitions": plan.repetitions,
         "target_operations_per_s": plan.throttle.map(|throttle| throttle.operations_per_second),
         "loop": description,
+        "long_reader": plan.long_reader.map(|reader| reader.to_string()),
+        "audit_interval_s": plan.audit_interval.map(|pause| pause.as_secs_f64()),
         "interval_s": plan.interval.as_secs_f64(),
     })
 }
@@ -163,10 +166,66 @@ fn repetition_value(report: &Report<'_>, repetition: &Repetition) -> Value {
         "total": kind_value(report, repetition, &repetition.stats.total()),
         "kinds": kinds,
         "tallies": tallies,
+        "audits": audits_value(&repetition.audits),
+        "long_reader": repetition.long_reader.as_ref().map(long_reader_value),
         // Pairs of a number of retries and of the committed transactions that needed so many.
         "retries": retried,
         "timeline": timeline(report, repetition),
         "store": store_value(&repetition.store),
+    })
+}
+
+fn long_reader_value(facts: &LongReaderFacts) -> Value {
+    let peak = |peak: &Peak| {
+        json!({
+            "surplus_versions": peak.surplus_versions,
+            "retained_bytes": peak.retained_bytes,
+            "chain_length_max": peak.chain_length,
+        })
+    };
+    let drains = facts.drains.iter().map(|time| time.map(|time| time.as_secs_f64()));
+    json!({
+        "meaning": facts.meaning,
+        "committed_per_s_without": facts.throughput_without,
+        "peak_without": peak(&facts.without),
+        "peak_with": peak(&facts.with),
+        "held": facts.held,
+        "cut_short": facts.cut_short,
+        "refused": facts.refused,
+        // Of each round; null where it was not cleared away in time.
+        "drains_s": drains.collect::<Vec<_>>(),
+    })
+}
+
+fn audits_value(audits: &Audits) -> Value {
+    let counts = |counts: &AuditCounts| {
+        json!({
+            "held": counts.held,
+            "broken": counts.broken,
+            "gave_up": counts.gave_up,
+            "elapsed_s": counts.elapsed.as_secs_f64(),
+        })
+    };
+    let finding = |finding: &Finding| {
+        let Finding { what, holds, evidence } = finding;
+        json!({ "what": what, "holds": holds, "evidence": evidence })
+    };
+    let findings: Vec<Value> = audits.findings.iter().map(finding).collect();
+    let broken = audits.broken.iter().map(|(moment, found)| {
+        let mut value = finding(found);
+        value["moment"] = match moment {
+            Moment::During => "during".into(),
+            Moment::After => "after".into(),
+        };
+        value
+    });
+    json!({
+        "during": counts(&audits.during),
+        "after": counts(&audits.after),
+        // Of the last audit.
+        "findings": findings,
+        // The first ones that did not hold.
+        "broken": broken.collect::<Vec<_>>(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! What a run says in the end: a table for people, and files for machines.
 
 mod basis;
+mod beside;
 pub mod comparison;
 mod csv;
 mod format;

@@ -2,7 +2,7 @@
 
 use super::basis::{self, line};
 use super::format::{count, latency, percent, percentile, rate};
-use super::{Report, describe_loop, describe_threads, warnings};
+use super::{Report, beside, describe_loop, describe_threads, warnings};
 use crate::AbortReason;
 use crate::bench::{KindStats, Latencies, Repetition, show_bytes};
 use crate::workload::{End, TallyRole};
@@ -104,6 +104,8 @@ fn write_result(out: &mut dyn Write, report: &Report<'_>, shown: &Repetition) ->
         ),
     )?;
     line(out, "retries", &retries(shown, counts.committed()))?;
+    beside::write_audits(out, report, shown)?;
+    beside::write_long_reader(out, report, shown)?;
     line(out, "in store", &store_state(&shown.store))
 }
 

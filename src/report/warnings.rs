@@ -3,6 +3,7 @@
 use super::Report;
 use super::format::{latency, percent, rate};
 use crate::bench::{Environment, Machine, Plan, Repetition, is_debug_build};
+use crate::workload::Moment;
 use std::time::Duration;
 
 /// The share of the run's cost above which the harness is too large a part of it.
@@ -36,6 +37,31 @@ pub fn warnings(report: &Report<'_>) -> Vec<String> {
     let mut warnings: Vec<String> = found.into_iter().chain(more).flatten().collect();
     for (name, count) in report.outcome.violations() {
         warnings.push(format!("VIOLATION: {count} {name}: the store broke its promise"));
+    }
+    warnings.extend(broken_audits(report));
+    warnings
+}
+
+/// Every broken finding that was kept, with its evidence, and how many audits broke in all.
+fn broken_audits(report: &Report<'_>) -> Vec<String> {
+    let repetitions = report.outcome.repetitions.iter().enumerate();
+    let kept = repetitions.flat_map(|(index, repetition)| {
+        repetition.audits.broken.iter().map(move |(moment, finding)| (index + 1, moment, finding))
+    });
+    let told = kept.map(|(repetition, moment, finding)| {
+        let when = match moment {
+            Moment::During => "during",
+            Moment::After => "after",
+        };
+        format!(
+            "VIOLATION: it does not hold that {}: {} (audit {when} repetition {repetition})",
+            finding.what, finding.evidence
+        )
+    });
+    let mut warnings: Vec<String> = told.collect();
+    if !warnings.is_empty() {
+        let broken = report.outcome.broken_audits();
+        warnings.push(format!("VIOLATION: {broken} audits found a broken promise of the store"));
     }
     warnings
 }

@@ -13,7 +13,8 @@
 //! 2. An unlinked version's block is used again at once if every open snapshot is above the begin
 //!    of the version that it was linked from: nobody who is open ever walks that far. Otherwise it
 //!    waits in limbo, because a reader on its way to an older version may stand on it. (Where
-//!    transactions commit below open snapshots it always waits: the reader may have set out before.)
+//!    transactions commit below open snapshots it always waits: the reader may have set out
+//!    before.)
 //!
 //! The second point is what makes the common case cheap: without an old snapshot, a version goes
 //! from its chain to the free list with no grace period, while it is still in the cache.

@@ -16,6 +16,9 @@ pub(crate) enum Fault {
     IgnoreFloor,
     /// Skip the validation of reads: write skew, lost updates through reads.
     SkipValidation,
+    /// Install on whatever version is the newest, not on the one that the write is based on: lost
+    /// updates.
+    IgnoreBase,
     /// Take a pending version for a committed one: the models of the single-version protocols read
     /// what was taken back.
     ReadPending,
@@ -48,8 +51,8 @@ pub(crate) enum Fault {
     /// Raise an overwriter's floor to the reader's own timestamp: the certifier's model loses a
     /// predecessor.
     FloorAtCommit,
-    /// Copy an inner node of the ordered index without freezing its links: the model of splits loses
-    /// an insert.
+    /// Copy an inner node of the ordered index without freezing its links: the model of splits
+    /// loses an insert.
     LinkUnfrozen,
     /// Remove a record from a frozen leaf: the model of merges finds it again.
     RemoveFrozen,
@@ -63,6 +66,8 @@ pub(crate) const fn on(_fault: Fault) -> bool {
     false
 }
 
+#[cfg(all(test, not(loom), feature = "cli"))]
+pub(crate) use switch::ArmedHere;
 #[cfg(any(test, loom))]
 pub(crate) use switch::{Armed, on};
 
@@ -80,12 +85,47 @@ mod switch {
     /// Whether `fault` is armed.
     pub(crate) fn on(fault: Fault) -> bool {
         // Relaxed: armed before the threads start, disarmed after they were joined.
-        let armed = ARMED.load(Ordering::Relaxed) & (1 << fault as u32) != 0;
+        let armed = (ARMED.load(Ordering::Relaxed) | armed_here()) & (1 << fault as u32) != 0;
         if armed {
             // Relaxed: looked at after the threads were joined.
             HIT.store(true, Ordering::Relaxed);
         }
         armed
+    }
+
+    #[cfg(not(loom))]
+    thread_local! {
+        static HERE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+
+    #[cfg(not(loom))]
+    fn armed_here() -> u64 {
+        HERE.try_with(std::cell::Cell::get).unwrap_or(0)
+    }
+
+    #[cfg(loom)]
+    fn armed_here() -> u64 {
+        0
+    }
+
+    /// Arms a fault (or none) for the calling thread until dropped, beside other tests.
+    #[cfg(all(not(loom), feature = "cli"))]
+    pub(crate) struct ArmedHere(());
+
+    #[cfg(all(not(loom), feature = "cli"))]
+    impl ArmedHere {
+        /// Arms `fault` here.
+        pub(crate) fn new(fault: Option<Fault>) -> Self {
+            HERE.set(fault.map_or(0, |fault| 1 << fault as u32));
+            ArmedHere(())
+        }
+    }
+
+    #[cfg(all(not(loom), feature = "cli"))]
+    impl Drop for ArmedHere {
+        fn drop(&mut self) {
+            HERE.set(0);
+        }
     }
 
     /// Arms a fault (or none) until dropped; holds out every other test that would arm one.

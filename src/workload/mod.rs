@@ -5,9 +5,15 @@
 //! is one module with one row in the registry below; the driver, the loader, the report and the
 //! flags are the same for all of them.
 
+pub mod bank;
+mod common;
 pub mod generator;
 pub(crate) mod properties;
 mod seed;
+pub mod sibench;
+pub mod smallbank;
+pub mod tatp;
+pub mod voter;
 pub mod ycsb;
 
 pub use generator::Fingerprint;
@@ -109,6 +115,26 @@ pub trait LoadWatch: Sync {
     fn loaded(&self, records: u64) -> bool;
 }
 
+/// What an audit found about one promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The promise, as a sentence without its full stop.
+    pub what: &'static str,
+    /// Whether it holds. What the protocol's isolation level permits breaks no promise.
+    pub holds: bool,
+    /// The figures that show it.
+    pub evidence: String,
+}
+
+/// When an audit takes place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// While the workers run.
+    During,
+    /// After the last one has ended.
+    After,
+}
+
 /// A named set of properties that comes with the command.
 #[derive(Debug, Clone, Copy)]
 pub struct Preset {
@@ -199,6 +225,24 @@ pub trait Workload: Sized + Sync {
         workers: usize,
     ) -> Self::Worker<'run, P>;
 
+    /// Holds the store to the promises of this workload. It is called once after each repetition
+    /// and, where [`Workload::audits_during`] says so, again and again while the workers run: an
+    /// audit of that moment looks at one snapshot.
+    fn audit<P: Protocol>(
+        &self,
+        store: &Store<P>,
+        tables: &Self::Tables<P>,
+        moment: Moment,
+    ) -> Result<Vec<Finding>, TransactionError> {
+        let _ = (store, tables, moment);
+        Ok(Vec::new())
+    }
+
+    /// Whether audits also take place while the workers run.
+    fn audits_during(&self) -> bool {
+        false
+    }
+
     /// The keys that worker `index` of `workers` asks for, and the number of keys there are, so
     /// that the skew can be measured; `None` where requests have no single key.
     fn key_stream(&self, seed: Seed, index: usize, workers: usize) -> Option<(KeyStream<'_>, u64)>;
@@ -221,9 +265,15 @@ macro_rules! workloads {
             [$(<$workload as Workload>::PRESETS,)*].into_iter().flatten()
         }
 
-        /// Every property that some workload knows by name.
-        pub fn property_rows() -> impl Iterator<Item = &'static PropertyRow> {
-            [$(<$workload as Workload>::PROPERTIES,)*].into_iter().flatten()
+        /// Every property that some workload knows by name, with the name of that workload.
+        pub fn property_rows() -> impl Iterator<Item = (&'static str, &'static PropertyRow)> {
+            let classes = [$(<$workload as Workload>::CLASSES,)*].map(|classes| {
+                *classes.last().expect("a workload has a name")
+            });
+            let rows = [$(<$workload as Workload>::PROPERTIES,)*];
+            classes.into_iter().zip(rows).flat_map(|(class, rows)| {
+                rows.iter().map(move |row| (class, row))
+            })
         }
 
         /// Configures the workload that the properties name and hands it to `visitor`. `others` are
@@ -250,4 +300,9 @@ const DEFAULT_CLASS: &str = "site.ycsb.workloads.CoreWorkload";
 
 workloads! {
     ycsb::Ycsb,
+    bank::Bank,
+    smallbank::SmallBank,
+    tatp::Tatp,
+    voter::Voter,
+    sibench::SiBench,
 }

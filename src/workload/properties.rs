@@ -64,6 +64,15 @@ pub(crate) const fn row(
     PropertyRow { name, default, meaning, rule }
 }
 
+/// A row of a property that does what it says.
+pub(crate) const fn honoured(
+    name: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+) -> PropertyRow {
+    row(name, default, meaning, Rule::Honoured)
+}
+
 /// A row of a property that is refused, and what to do instead.
 pub(crate) const fn refused(
     name: &'static str,

@@ -9,6 +9,7 @@ mod fnv;
 mod keys;
 mod lengths;
 mod permutation;
+mod shares;
 mod zipf;
 mod zipfian;
 
@@ -18,5 +19,6 @@ pub use fnv::{Fingerprint, fnv_fingerprint, fnv_hash_64};
 pub use keys::{Distribution, HotSet, KeySpace, Keys, Shape};
 pub use lengths::{LengthHistogram, Lengths};
 pub use permutation::Permutation;
+pub use shares::Shares;
 pub use zipf::Zipf;
 pub use zipfian::{ScrambledZipfian, Zipfian};

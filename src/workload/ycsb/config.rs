@@ -1,8 +1,9 @@
 //! The core workload's parameters, read from its properties and checked.
 
 use super::record::Layout;
+use crate::workload::common::{PROPORTION_MAX, read_shares};
 use crate::workload::generator::{
-    Distribution, HotSet, KeySpace, LengthHistogram, Lengths, Shape, Zipfian,
+    Distribution, HotSet, KeySpace, LengthHistogram, Lengths, Shape, Shares, Zipfian,
 };
 use crate::workload::{Properties, PropertyError};
 use std::path::Path;
@@ -19,8 +20,6 @@ const ZERO_PADDING_MAX: u64 = 1_000;
 const OPERATIONS_MAX: u64 = 10_000;
 /// What YCSB takes a recordcount of 0 for.
 const RECORDS_OF_ZERO: u64 = i32::MAX as u64;
-/// Proportions are weights; above this their sum would lose precision.
-const PROPORTION_MAX: f64 = 1e9;
 
 /// One operation of the core workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +50,7 @@ impl Verb {
 
 /// How often each verb is chosen.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Mix {
-    shares: [f64; Verb::COUNT],
-    /// Verbs with a share, each with the upper end of its part of [0, 1).
-    ends: Vec<(f64, Verb)>,
-}
+pub(super) struct Mix(Shares);
 
 impl Mix {
     fn read(properties: &Properties) -> Result<Self, PropertyError> {
@@ -63,43 +58,17 @@ impl Mix {
             return Err(properties
                 .must_be("scanproportion", "0: a scan needs ordered tables, not available yet"));
         }
-        let mut shares = [0.0; Verb::COUNT];
-        for (share, verb) in shares.iter_mut().zip(Verb::ALL) {
-            let (name, default) = verb.property();
-            *share = properties.real(name, default, 0.0, PROPORTION_MAX)?;
-        }
-        let sum: f64 = shares.iter().sum();
-        if sum <= 0.0 {
-            return Err(PropertyError::new(
-                "the proportions sum to 0: set readproportion, updateproportion or another one",
-            ));
-        }
-        let mut end = 0.0;
-        let mut ends = Vec::new();
-        for (share, verb) in shares.iter_mut().zip(Verb::ALL) {
-            *share /= sum;
-            if *share > 0.0 {
-                end += *share;
-                ends.push((end, verb));
-            }
-        }
-        Ok(Mix { shares, ends })
+        read_shares(properties, &Verb::ALL.map(Verb::property)).map(Mix)
     }
 
     pub(super) fn share(&self, verb: Verb) -> f64 {
-        self.shares[verb as usize]
+        self.0.share(verb as usize)
     }
 
     /// The verb for the uniform draw `u` in [0, 1).
     #[inline]
     pub(super) fn choose(&self, u: f64) -> Verb {
-        for (end, verb) in &self.ends[..self.ends.len() - 1] {
-            if u < *end {
-                return *verb;
-            }
-        }
-        // Rounding may leave the last end just below 1; the last verb takes what remains.
-        self.ends[self.ends.len() - 1].1
+        Verb::ALL[self.0.choose(u)]
     }
 }
 

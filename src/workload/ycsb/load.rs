@@ -5,9 +5,9 @@ use super::request::{Operation, RecordKey, Request};
 use super::worker::append_record;
 use super::{Records, Tables, Ycsb};
 use crate::protocol::Protocol;
+use crate::workload::common::for_each_batch;
 use crate::workload::{LoadWatch, Purpose, Seed};
 use crate::{Store, Table, TransactionError};
-use rayon::prelude::*;
 
 /// Inserts of one transaction.
 const BATCH: u64 = 64;
@@ -37,30 +37,16 @@ fn load_table<P: Protocol, K: RecordKey + ?Sized>(
     watch: &dyn LoadWatch,
 ) -> Result<(), TransactionError> {
     let space = ycsb.config.shape.space;
-    let end = space.first + space.count;
-    let batches = space.count.div_ceil(BATCH);
-    let outcome =
-        (0..batches).into_par_iter().try_for_each_init(Request::default, |request, batch| {
-            let first = space.first + batch * BATCH;
-            let records = first..end.min(first + BATCH);
-            let count = records.end - records.start;
-            prepare(ycsb, request, records, seed);
-            store
-                .transact(|transaction| {
-                    for operation in &request.operations {
-                        let key = K::of(request, operation);
-                        transaction.insert(table, key.input(), request.value(operation))?;
-                    }
-                    Ok(())
-                })
-                .map_err(Some)?;
-            // An early end that is no error: someone asked to stop.
-            if watch.loaded(count) { Ok(()) } else { Err(None) }
-        });
-    match outcome {
-        Ok(()) | Err(None) => Ok(()),
-        Err(Some(error)) => Err(error),
-    }
+    for_each_batch((space.count, BATCH), watch, Request::default, |request, batch| {
+        prepare(ycsb, request, space.first + batch.start..space.first + batch.end, seed);
+        store.transact(|transaction| {
+            for operation in &request.operations {
+                let key = K::of(request, operation);
+                transaction.insert(table, key.input(), request.value(operation))?;
+            }
+            Ok(batch.end - batch.start)
+        })
+    })
 }
 
 fn prepare(ycsb: &Ycsb, request: &mut Request, records: std::ops::Range<u64>, seed: Seed) {

@@ -17,6 +17,7 @@ pub use worker::YcsbWorker;
 
 use crate::protocol::Protocol;
 use crate::sync::AtomicBool;
+use crate::workload::common::tally;
 use crate::workload::generator::{AcknowledgedCounter, Distribution, HotSet, Keys};
 use crate::workload::{
     Footprint, KeyStream, LoadWatch, Preset, Properties, PropertyError, PropertyRow, Seed,
@@ -66,10 +67,6 @@ enum Tally {
 }
 
 const TALLY_COUNT: usize = Tally::Wrong as usize + 1;
-
-const fn tally(name: &'static str, role: TallyRole) -> TallyRow {
-    TallyRow { name, role }
-}
 
 const TALLIES: [TallyRow; TALLY_COUNT] = [
     tally("reads", TallyRole::Operation),

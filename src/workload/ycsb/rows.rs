@@ -1,11 +1,7 @@
 //! The properties of YCSB's core workload, and ours beside them.
 
-use crate::workload::properties::{refused, row};
+use crate::workload::properties::{honoured, refused, row};
 use crate::workload::{PropertyRow, Rule};
-
-const fn honoured(name: &'static str, default: &'static str, meaning: &'static str) -> PropertyRow {
-    row(name, default, meaning, Rule::Honoured)
-}
 
 const RETRIES: &str =
     "an insert that conflicts is retried by the store until it commits; leave it out";

@@ -1,0 +1,144 @@
+//! What the tests of the workloads share: loading, running on threads, auditing.
+
+use crate::protocol::{self, Mvocc, Protocol, Visitor};
+use crate::sync::fault::{ArmedHere, Fault};
+use crate::workload::{Finding, LoadWatch, Moment, Properties, Seed, TallyRole, Worker, Workload};
+use crate::{Attempts, Store};
+
+/// Rounds of work in which a fault must have been found.
+const ROUNDS_MAX: usize = 200;
+/// Threads of every test.
+const THREADS: usize = 3;
+
+struct Unwatched;
+
+impl LoadWatch for Unwatched {
+    fn loaded(&self, _records: u64) -> bool {
+        true
+    }
+}
+
+/// The workload with these properties beside its defaults.
+pub(crate) fn configured<W: Workload>(settings: &[(&str, &str)]) -> W {
+    let mut properties = Properties::new();
+    settings.iter().for_each(|(name, value)| properties.set(name, value, "test"));
+    properties.check(W::PROPERTIES).expect("known properties");
+    W::configure(&properties).expect("valid properties")
+}
+
+/// Every one of these properties is refused, with a sentence that names it.
+pub(crate) fn refuses<W: Workload>(settings: &[(&str, &str)]) {
+    for (name, value) in settings {
+        let mut properties = Properties::new();
+        properties.set(name, value, "test");
+        properties.check(W::PROPERTIES).expect("known properties");
+        let complaint = match W::configure(&properties) {
+            Ok(_) => panic!("{name}={value} was accepted"),
+            Err(error) => error.to_string(),
+        };
+        assert!(complaint.contains(name) && !complaint.contains('\n'), "{complaint}");
+    }
+}
+
+/// A workload with its loaded store.
+pub(crate) struct Loaded<W: Workload, P: Protocol> {
+    pub(crate) workload: W,
+    pub(crate) store: Store<P>,
+    pub(crate) tables: W::Tables<P>,
+}
+
+impl<W: Workload, P: Protocol> Loaded<W, P> {
+    pub(crate) fn new(settings: &[(&str, &str)]) -> Self {
+        let workload = configured::<W>(settings);
+        let store = Store::builder().shards(2).build_with::<P>().expect("a store");
+        let tables = workload.open(&store).expect("tables");
+        workload.load(&store, &tables, Seed::new(1), &Unwatched).expect("loaded");
+        Loaded { workload, store, tables }
+    }
+
+    /// Runs so many transactions on each of a few threads, with `fault` in all of them, and a few
+    /// audits meanwhile. Gives what these found, and the sum of the violations that workers saw.
+    pub(crate) fn work(
+        &self,
+        seed: u64,
+        transactions: usize,
+        fault: Option<Fault>,
+    ) -> (Vec<Finding>, u64) {
+        let rows = self.workload.tallies();
+        let run = |index: usize| {
+            let _armed = ArmedHere::new(fault);
+            let (store, tables) = (&self.store, &self.tables);
+            let mut worker = self.workload.worker(store, tables, Seed::new(seed), index, THREADS);
+            for _ in 0..transactions {
+                worker.prepare();
+                let end = worker.execute(&mut Attempts::default()).expect("no misuse");
+                worker.settle(end);
+                assert!(worker.kind() < self.workload.kinds().len());
+            }
+            assert_eq!(worker.tallies().len(), rows.len());
+            let counted = rows.iter().zip(worker.tallies());
+            counted.filter(|(row, _)| row.role == TallyRole::Violation).map(|(_, n)| n).sum::<u64>()
+        };
+        let run = &run;
+        std::thread::scope(|scope| {
+            let workers: Vec<_> =
+                (0..THREADS).map(|index| scope.spawn(move || run(index))).collect();
+            let mut found = Vec::new();
+            while self.workload.audits_during() && workers.iter().any(|w| !w.is_finished()) {
+                found.extend(self.audit(Moment::During));
+                std::thread::yield_now();
+            }
+            let seen = workers.into_iter().map(|worker| worker.join().expect("a worker"));
+            (found, seen.sum())
+        })
+    }
+
+    pub(crate) fn audit(&self, moment: Moment) -> Vec<Finding> {
+        self.workload.audit(&self.store, &self.tables, moment).expect("audited")
+    }
+
+    pub(crate) fn expect_all_hold(&self) {
+        for finding in self.audit(Moment::After) {
+            assert!(finding.holds, "{finding:?}");
+        }
+    }
+
+    /// The audit after a run finds that this promise is broken.
+    pub(crate) fn expect_broken(&self, what: &str) {
+        let findings = self.audit(Moment::After);
+        assert!(findings.iter().any(|found| found.what == what && !found.holds), "{findings:#?}");
+    }
+}
+
+/// Runs the workload on every protocol of the registry: every audit holds.
+pub(crate) fn holds_on_every_protocol<W: Workload>(settings: &[(&str, &str)], transactions: usize) {
+    struct Holds<'a, W>(&'a [(&'a str, &'a str)], usize, std::marker::PhantomData<W>);
+    impl<W: Workload> Visitor for Holds<'_, W> {
+        type Output = ();
+        fn visit<P: Protocol>(self) {
+            let loaded = Loaded::<W, P>::new(self.0);
+            let (during, violations) = loaded.work(7, self.1, None);
+            let broken: Vec<&Finding> = during.iter().filter(|found| !found.holds).collect();
+            assert!(broken.is_empty(), "{}: {broken:?}", P::NAME);
+            assert_eq!(violations, 0, "{}", P::NAME);
+            let after = loaded.audit(Moment::After);
+            assert!(!after.is_empty() && after.iter().all(|found| found.holds), "{after:#?}");
+        }
+    }
+    for name in protocol::NAMES {
+        protocol::dispatch(name, Holds::<W>(settings, transactions, std::marker::PhantomData))
+            .expect("a registered protocol");
+    }
+}
+
+/// Runs the workload on the default protocol with a fault in it, until an audit says that the
+/// promise `what` is broken.
+pub(crate) fn fault_is_found<W: Workload>(fault: Fault, settings: &[(&str, &str)], what: &str) {
+    let found = (0..ROUNDS_MAX).any(|round| {
+        let loaded = Loaded::<W, Mvocc>::new(settings);
+        let (mut findings, _) = loaded.work(round as u64, 500, Some(fault));
+        findings.extend(loaded.audit(Moment::After));
+        findings.iter().any(|finding| finding.what == what && !finding.holds)
+    });
+    assert!(found, "{fault:?} went unnoticed");
+}
