@@ -73,9 +73,9 @@ impl<P: Protocol> Bank<P> {
         })
     }
 
-    /// A transaction that installs versions, finds that what it read has changed, and aborts; unless
-    /// its protocol can still place it before its rival, which leaves the sum as it is. One thread
-    /// steps through it and its rival, so this is for protocols that never wait.
+    /// A transaction that installs versions, finds that what it read has changed, and aborts;
+    /// unless its protocol can still place it before its rival, which leaves the sum as it is. One
+    /// thread steps through it and its rival, so this is for protocols that never wait.
     fn fail(&self, round: u64) -> Outcome {
         let doomed = self.store.begin()?;
         let written = doomed
