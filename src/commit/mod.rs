@@ -49,13 +49,65 @@ impl<P: Protocol> Drop for TakeBack<'_, '_, P> {
     }
 }
 
+/// Finds out whether the transaction could commit, and takes everything back. What it read was one
+/// moment's truth then.
+pub(crate) fn rehearse<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, ()> {
+    let unwinding = TakeBack { cx };
+    let cx = &mut *unwinding.cx;
+    prepare(cx)?;
+    P::draw(cx)?;
+    vote(cx)
+}
+
 fn try_commit<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, Participants> {
+    let participants = prepare(cx)?;
+    for _ in 0..REDRAWS_MAX {
+        P::draw(cx)?;
+        if fault::on(Fault::TornDecision) {
+            // SAFETY: prepared, and only the end of this transaction gives it away.
+            cx.worker.access.writes.iter().take(1).for_each(|write| unsafe {
+                (*write.version).set_begin(cx.worker.commit);
+            });
+        }
+        vote(cx)?;
+        step::at(Point::PrepareVoted);
+        // False: a reader has pushed the transaction later meanwhile.
+        if P::decide(cx)? {
+            return Ok(participants);
+        }
+    }
+    Err(Conflict::new(AbortReason::FloorRaised))
+}
+
+/// Prepares the writes: on one shard in one step, else shard by shard.
+fn prepare<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, Participants> {
     cx.worker.access.order_writes();
     if touches_one_shard(cx) {
-        one_phase(cx).map(|()| Participants::One)
-    } else {
-        two_phase(cx).map(|()| Participants::Several)
+        P::prepare(cx, 0..cx.worker.access.writes.len())?;
+        return Ok(Participants::One);
     }
+    let mut start = 0;
+    while let Some(first) = cx.worker.access.writes.get(start) {
+        let shard = first.shard;
+        let rest = &cx.worker.access.writes[start..];
+        let len = rest.iter().take_while(|write| write.shard == shard).count();
+        P::prepare(cx, start..start + len)?;
+        start += len;
+    }
+    Ok(Participants::Several)
+}
+
+/// The votes of all shards, in one pass: the coordinator reaches every shard's memory itself.
+#[inline]
+fn vote<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, ()> {
+    let access = &cx.worker.access;
+    let (reads, absents, ranges) =
+        (access.reads.len(), access.absents.len(), !access.ranges.is_empty());
+    P::validate(cx, 0..reads, 0..absents)?;
+    if ranges {
+        validate_ranges(cx)?;
+    }
+    Ok(())
 }
 
 /// Whether one shard holds everything that the transaction read and writes.
@@ -71,54 +123,6 @@ fn touches_one_shard<P: Protocol>(cx: &Context<'_, P>) -> bool {
     let mut shards = writes.chain(reads).chain(absents).chain(ranges);
     let first = shards.next();
     shards.all(|shard| Some(shard) == first)
-}
-
-fn one_phase<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, ()> {
-    let access = &cx.worker.access;
-    let (reads, absents) = (access.reads.len(), access.absents.len());
-    P::prepare(cx, 0..access.writes.len())?;
-    until_decided(cx, |cx| P::validate(cx, 0..reads, 0..absents))
-}
-
-fn two_phase<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, ()> {
-    let mut start = 0;
-    while let Some(first) = cx.worker.access.writes.get(start) {
-        let shard = first.shard;
-        let rest = &cx.worker.access.writes[start..];
-        let len = rest.iter().take_while(|write| write.shard == shard).count();
-        P::prepare(cx, start..start + len)?;
-        start += len;
-    }
-    // The coordinator reaches every shard's memory itself, so it collects their votes in one pass.
-    let access = &cx.worker.access;
-    let (reads, absents) = (access.reads.len(), access.absents.len());
-    until_decided(cx, |cx| P::validate(cx, 0..reads, 0..absents))
-}
-
-/// Draws, collects the votes and decides; again if a reader pushed the transaction later meanwhile.
-#[inline]
-fn until_decided<P: Protocol>(
-    cx: &mut Context<'_, P>,
-    mut votes: impl FnMut(&mut Context<'_, P>) -> Step<P, ()>,
-) -> Step<P, ()> {
-    for _ in 0..REDRAWS_MAX {
-        P::draw(cx)?;
-        if fault::on(Fault::TornDecision) {
-            // SAFETY: prepared, and only the end of this transaction gives it away.
-            cx.worker.access.writes.iter().take(1).for_each(|write| unsafe {
-                (*write.version).set_begin(cx.worker.commit);
-            });
-        }
-        votes(cx)?;
-        if !cx.worker.access.ranges.is_empty() {
-            validate_ranges(cx)?;
-        }
-        step::at(Point::PrepareVoted);
-        if P::decide(cx)? {
-            return Ok(());
-        }
-    }
-    Err(Conflict::new(AbortReason::FloorRaised))
 }
 
 /// Checks that no key was inserted into a range that the transaction has read. Inserts are

@@ -11,7 +11,7 @@ use crate::reclaim::watermark::{Slot, Watermark};
 use crate::shard::ring::Ring;
 use crate::storage::Words;
 use crate::storage::record::Record;
-use crate::storage::table::TableCore;
+use crate::storage::table::{TableCore, TableVersion};
 use crate::storage::version::Version;
 use crate::sync::published::Published;
 use crate::sync::{AtomicU64, CachePadded, Tally};
@@ -165,7 +165,7 @@ pub(crate) struct Worker<P: Protocol> {
     /// and that number.
     pub(crate) crowded: Vec<(*mut Record<P::Words>, u16)>,
     /// Versions that commits of a protocol which reads the newest ones took out of their chains.
-    pub(crate) superseded: Vec<(*const TableCore<P::Words>, NonNull<Version<P::Words>>)>,
+    pub(crate) superseded: Vec<TableVersion<P::Words>>,
     pub(crate) snapshot: u64,
     /// The snapshot of the first attempt at this transaction: the lower, the older it is.
     pub(crate) age: u64,

@@ -22,7 +22,7 @@ use crate::storage::hash_index::{Array, HashIndex};
 use crate::storage::ordered_index::{OwnedNode, Removed, Retired};
 use crate::storage::prune::{self, Left, Unlinked};
 use crate::storage::record::{Head, Record};
-use crate::storage::table::TableCore;
+use crate::storage::table::{TableCore, TableVersion};
 use crate::storage::version::Version;
 use crate::sync::step::{self, Step};
 use crate::sync::unmodelled::{AtomicBool, Ordering};
@@ -63,7 +63,7 @@ pub(crate) struct Chores<W: Words> {
     dying: VecDeque<Dying<W>>,
     /// Versions that left their chains when they were overwritten, and when that was; in that
     /// order. Transactions that were open then may still refer to them.
-    superseded: VecDeque<(*const TableCore<W>, NonNull<Version<W>>, u64)>,
+    superseded: VecDeque<(TableVersion<W>, u64)>,
     /// The length of that queue at which a scan of the watermark may show something new.
     superseded_scan_len: usize,
     limbo: Limbo<Garbage<W>>,
@@ -134,7 +134,7 @@ impl<W: Words> Janitor<W> {
 impl<W: Words> Chores<W> {
     /// Frees what waits in limbo: the first half of dropping a store.
     pub(crate) fn drain_limbo(&mut self, arena: &mut Arena, pool: &ChunkPool) {
-        for (table, version, _) in self.superseded.drain(..) {
+        for ((table, version), _) in self.superseded.drain(..) {
             Garbage::Version(table, version).dispose(arena, pool);
         }
         self.limbo.drain(|garbage| {
@@ -269,8 +269,8 @@ impl<'a, P: Protocol> Hands<'a, P> {
         let table = self.table_of(target);
         let (live, limbo) = (&chores.live, &mut chores.limbo);
         let mut sink = Sink::new::<P>(table, self.arena, &self.core.pool, limbo, self.guard);
-        // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
         let common = match P::READS {
+            // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
             Reads::Snapshot => unsafe { prune::prune_below_newest(target, live, &mut sink) },
             Reads::Newest => None,
         };
@@ -491,7 +491,7 @@ impl<'a, P: Protocol> Hands<'a, P> {
             chores.superseded_scan_len = chores.superseded.len() + RECLAIM_BATCH;
         }
         let watermark = chores.live.watermark();
-        while let Some(&(table, version, at)) = chores.superseded.front()
+        while let Some(&((table, version), at)) = chores.superseded.front()
             && at < watermark
         {
             chores.superseded.pop_front();
@@ -538,7 +538,7 @@ impl<P: Protocol> Core<P> {
             // Drawn after they left their chains: whoever begins later does not find them.
             let now = self.clock.snapshot();
             let superseded = worker.superseded.drain(..);
-            chores.superseded.extend(superseded.map(|(table, version)| (table, version, now)));
+            chores.superseded.extend(superseded.map(|version| (version, now)));
         }
         let mut hands = Hands {
             core: self,

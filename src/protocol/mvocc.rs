@@ -181,14 +181,15 @@ fn visible(
 fn extend(cx: &mut Cx<'_>) -> bool {
     let access = &cx.worker.access;
     let (reads, absents) = (access.reads.len(), access.absents.len());
-    // What a walk over a range holds of the index is protected by the snapshot that it began with.
-    let anchored = cx.worker.held > 0 || !access.ranges.is_empty();
-    if anchored || reads + absents + access.writes.len() > EXTENSION_READS_MAX {
+    // What the proofs of absence and the walks over ranges hold of an index is protected by the
+    // snapshot that they were made under: an array or a node that was replaced since may go.
+    let anchored = cx.worker.held > 0 || absents > 0 || !access.ranges.is_empty();
+    if anchored || reads + access.writes.len() > EXTENSION_READS_MAX {
         return false;
     }
     cx.worker.slot.reopen(cx.worker.snapshot, true);
     let snapshot = cx.core.clock.snapshot();
-    let unchanged = validate_at(cx, 0..reads, 0..absents, snapshot, std::ptr::null()).is_ok()
+    let unchanged = validate_at(cx, 0..reads, 0..0, snapshot, std::ptr::null()).is_ok()
         && cx.worker.access.writes.iter().all(|write| still_writable(write, snapshot));
     if unchanged {
         cx.worker.snapshot = snapshot;

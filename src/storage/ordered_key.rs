@@ -87,10 +87,12 @@ macro_rules! bytes {
                 head_of_bytes($bytes, skip)
             }
             fn shared(&self, higher: &Self) -> u32 {
-                let $key = higher;
-                let higher: &[u8] = $bytes;
-                let $key = self;
-                shared_bytes($bytes, higher)
+                let bytes_of = |$key: &Self, other: &Self| {
+                    let one: &[u8] = $bytes;
+                    let $key = other;
+                    shared_bytes(one, $bytes)
+                };
+                bytes_of(self, higher)
             }
         })+
     };

@@ -126,6 +126,9 @@ impl Schema {
     }
 }
 
+/// A version, and the table that knows how to free it.
+pub(crate) type TableVersion<W> = (*const TableCore<W>, NonNull<Version<W>>);
+
 /// A private record and its first version.
 pub(crate) type NewRecord<W> = (NonNull<Record<W>>, NonNull<Version<W>>);
 

@@ -7,7 +7,7 @@ use super::{RetryPolicy, Transaction};
 use crate::commit::{self, Participants};
 use crate::error::{Abort, AbortReason, Error, TransactionError};
 use crate::limits::STARVING_AFTER_RETRIES;
-use crate::protocol::Protocol;
+use crate::protocol::{Protocol, Reads};
 
 /// Gives the worker back, also when a value's `Drop` panics.
 struct Ending<'t, 's, P: Protocol>(&'t Transaction<'s, P>);
@@ -117,6 +117,23 @@ impl<P: Protocol> Transaction<'_, P> {
             return Err(abort.into());
         }
         Ok(())
+    }
+
+    /// Whether the closure that gave up had reason to: with a protocol that reads the newest
+    /// versions it may have seen values that were never there together, and then it is tried again.
+    pub(super) fn saw_one_moment(&mut self) -> Result<(), Abort> {
+        if P::READS == Reads::Snapshot {
+            return Ok(());
+        }
+        let core = &self.store.core;
+        let rehearsed = self.step(|cx, _| {
+            let outcome = commit::rehearse(cx);
+            outcome.map_err(|conflict| core.describe(conflict))
+        });
+        if let Err(abort) = &rehearsed {
+            self.failure.set(Some(abort.reason()));
+        }
+        rehearsed
     }
 
     /// The snapshot of the first attempt at this transaction.

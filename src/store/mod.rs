@@ -10,6 +10,7 @@
 //! * [`stats`]: what it has done and what it holds.
 
 #[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used, reason = "it shares code with the integration tests")]
 mod broken;
 mod builder;
 mod ending;

@@ -22,6 +22,9 @@ use std::cmp;
 use std::ops::{Bound, RangeBounds};
 use std::ptr::NonNull;
 
+/// A record and what the transaction sees of it.
+type Seen<W> = (*mut Record<W>, *mut Version<W>);
+
 /// Entries found in one pinned step, at most.
 const CHUNK_MAX: usize = 16;
 /// Records looked at in one pinned step, at most: many may be invisible.
@@ -84,8 +87,8 @@ where
     walks: Vec<Walk<'t, K, P::Words, REVERSED>>,
     begun: bool,
     /// The transaction's own writes in the range, the next one last.
-    own: Vec<(*mut Record<P::Words>, *mut Version<P::Words>)>,
-    found: [(*mut Record<P::Words>, *mut Version<P::Words>); CHUNK_MAX],
+    own: Vec<Seen<P::Words>>,
+    found: [Seen<P::Words>; CHUNK_MAX],
     /// Entries of `found`, and how many of them were handed out.
     len: usize,
     given: usize,
@@ -290,12 +293,11 @@ impl<P: Protocol> Transaction<'_, P> {
     }
 
     /// The transaction's own writes to a table that are within a range, in ascending order.
-    #[allow(clippy::type_complexity, reason = "records and versions")]
     fn own_writes<K: OrderedKey + ?Sized>(
         &self,
         table: &TableCore<P::Words>,
         contains: impl Fn(&K) -> bool,
-    ) -> Vec<(*mut Record<P::Words>, *mut Version<P::Words>)> {
+    ) -> Vec<Seen<P::Words>> {
         let _busy = self.busy();
         self.step_unpinned(|worker| {
             let key = |record| {
@@ -419,11 +421,7 @@ where
 
     /// The next record in order, and what the transaction sees of it.
     #[inline]
-    #[allow(clippy::type_complexity, reason = "a record and a version")]
-    fn next_record(
-        &mut self,
-        cx: &mut Context<'_, P>,
-    ) -> Step<P, Option<(*mut Record<P::Words>, *mut Version<P::Words>)>> {
+    fn next_record(&mut self, cx: &mut Context<'_, P>) -> Step<P, Option<Seen<P::Words>>> {
         let mut lowest: Option<usize> = None;
         for at in 0..self.walks.len() {
             let Some(next) = self.walks[at].next else {

@@ -155,7 +155,10 @@ impl<P: Protocol> Store<P> {
             outcome => match (outcome, transaction.take_conflict()) {
                 // A conflict that the closure has swallowed is still a conflict.
                 (_, Some(abort)) => Err(Failed::Retry(abort)),
-                (Err(error), None) => Err(Failed::Final(error)),
+                (Err(error), None) => match transaction.saw_one_moment() {
+                    Ok(()) => Err(Failed::Final(error)),
+                    Err(abort) => Err(Failed::Retry(abort)),
+                },
                 (Ok(_), None) => Err(Failed::from(TransactionError::from(Error::Ended))),
             },
         };
