@@ -106,3 +106,106 @@ fn conclude(outcome: &Outcome) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::arguments::{Arguments, Command};
+    use super::*;
+    use crate::protocol::Protocol;
+    use crate::workload::bank::{Bank, BankWorker, Tables};
+    use crate::workload::{
+        Finding, Footprint, KeyStream, LoadWatch, Moment, Preset, PropertyRow, Seed, TallyRow,
+    };
+    use crate::{Error, Store, TransactionError};
+    use clap::Parser;
+
+    /// The bank, with an auditor whom nothing satisfies.
+    struct Suspicious(Bank);
+
+    impl Workload for Suspicious {
+        type Tables<P: Protocol> = Tables<P>;
+        type Worker<'run, P: Protocol> = BankWorker<'run, P>;
+
+        const CLASSES: &'static [&'static str] = Bank::CLASSES;
+        const PRESETS: &'static [Preset] = Bank::PRESETS;
+        const PROPERTIES: &'static [PropertyRow] = Bank::PROPERTIES;
+
+        fn configure(properties: &Properties) -> Result<Self, PropertyError> {
+            Bank::configure(properties).map(Suspicious)
+        }
+        fn kinds(&self) -> &'static [&'static str] {
+            self.0.kinds()
+        }
+        fn tallies(&self) -> &'static [TallyRow] {
+            self.0.tallies()
+        }
+        fn operations_per_transaction(&self) -> f64 {
+            self.0.operations_per_transaction()
+        }
+        fn basis(&self) -> Vec<(&'static str, String)> {
+            self.0.basis()
+        }
+        fn footprint(&self) -> Footprint {
+            self.0.footprint()
+        }
+        fn open<P: Protocol>(&self, store: &Store<P>) -> Result<Tables<P>, Error> {
+            self.0.open(store)
+        }
+        fn load<P: Protocol>(
+            &self,
+            store: &Store<P>,
+            tables: &Tables<P>,
+            seed: Seed,
+            watch: &dyn LoadWatch,
+        ) -> Result<(), TransactionError> {
+            self.0.load(store, tables, seed, watch)
+        }
+        fn worker<'run, P: Protocol>(
+            &'run self,
+            store: &'run Store<P>,
+            tables: &'run Tables<P>,
+            seed: Seed,
+            index: usize,
+            workers: usize,
+        ) -> BankWorker<'run, P> {
+            self.0.worker(store, tables, seed, index, workers)
+        }
+        fn audit<P: Protocol>(
+            &self,
+            _store: &Store<P>,
+            _tables: &Tables<P>,
+            moment: Moment,
+        ) -> Result<Vec<Finding>, TransactionError> {
+            let holds = moment == Moment::During;
+            let evidence = "a feeling".to_owned();
+            Ok(vec![Finding { what: "all is well", holds, evidence }])
+        }
+        fn key_stream(
+            &self,
+            seed: Seed,
+            index: usize,
+            workers: usize,
+        ) -> Option<(KeyStream<'_>, u64)> {
+            self.0.key_stream(seed, index, workers)
+        }
+    }
+
+    #[test]
+    fn a_broken_audit_is_exit_code_3() {
+        let words = ["chronolith", "run", "-q", "-w", "bank", "-n", "100", "-t", "1"];
+        let arguments = match Arguments::try_parse_from(words) {
+            Ok(Arguments { command: Some(Command::Run(arguments)) }) => arguments,
+            other => panic!("{other:?}"),
+        };
+        let run = |honest: bool| {
+            let properties = arguments.workload.gather().expect("a preset");
+            let visitor = RunWorkload { arguments: &arguments, properties: &properties };
+            match honest {
+                true => visitor.visit(Bank::configure(&properties).expect("valid")),
+                false => visitor.visit(Suspicious::configure(&properties).expect("valid")),
+            }
+        };
+        assert!(run(true).is_ok());
+        assert_eq!(run(false).map_err(|failure| failure.code), Err(VIOLATED));
+    }
+}
