@@ -37,3 +37,5 @@ pub const RECLAIM_BATCH: usize = 32;
 pub const LIMBO_BATCH: usize = 64;
 /// The longest wait for a lock, by the protocols that have locks, before they abort.
 pub const LOCK_WAIT_MAX_MS: u64 = 1_000;
+/// How long whoever waits for a lock lets younger transactions pass.
+pub const LOCK_PRESSES_AFTER_US: u64 = 200;

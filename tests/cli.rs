@@ -4,6 +4,7 @@
 #[path = "common/command.rs"]
 mod command;
 
+use chronolith::protocol;
 use command::{chronolith, command, fails, parse_json, stderr, stdout, succeeds};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
@@ -30,7 +31,8 @@ fn help_and_lists_are_answers() {
     for arguments in [&["--help"][..], &["run", "--help"], &["--version"], &[]] {
         assert!(succeeds(&chronolith(arguments)).contains("chronolith"), "{arguments:?}");
     }
-    assert!(succeeds(&chronolith(&["list", "protocols"])).contains("serial"));
+    let listed = succeeds(&chronolith(&["list", "protocols"]));
+    assert!(protocol::NAMES.iter().all(|name| listed.contains(name)), "{listed}");
     assert!(succeeds(&chronolith(&["list", "workloads"])).contains("ycsb-f"));
     assert!(succeeds(&chronolith(&["list", "properties"])).contains("opspertransaction"));
 }
@@ -65,8 +67,9 @@ fn a_run_says_what_it_measured_and_how_to_repeat_it() {
 
 #[test]
 fn the_same_seed_gives_the_same_requests() {
+    let other = protocol::NAMES.last().expect("more than the default");
     let counted = |seed: &str| {
-        let report = succeeds(&small(&["-n", "2000", "--seed", seed, "--protocol", "serial"]));
+        let report = succeeds(&small(&["-n", "2000", "--seed", seed, "--protocol", other]));
         let lines = report.lines().filter(|line| line.starts_with("| "));
         let committed = lines.filter_map(|line| line.split('|').nth(2));
         committed.map(|cell| cell.trim().to_owned()).collect::<Vec<_>>()

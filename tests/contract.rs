@@ -3,8 +3,8 @@
 #[macro_use]
 mod common;
 
-use chronolith::protocol::{self, Protocol, Visitor};
-use chronolith::{AbortReason, Error, Store, TransactionError};
+use chronolith::protocol::{self, Progress, Protocol, Visitor};
+use chronolith::{AbortReason, Error, Store, Table, Transaction, TransactionError};
 
 for_each_protocol! {
     fn what_is_put_is_got<P>(store) {
@@ -313,4 +313,114 @@ fn a_drop_that_panics_frees_nothing_twice_and_blocks_nobody() {
     // The worker is free again, and its next transaction starts clean.
     store.transact(|tx| tx.put(&table, 1, Fused(drops.clone()))).unwrap();
     assert!(store.view(|tx| Ok(tx.get(&table, &2)?.is_none())).unwrap());
+}
+
+/// A key whose equality does what a test tells it to, on this thread.
+#[derive(Debug, Clone, Hash)]
+struct Meddling(u64);
+
+thread_local! {
+    static MEDDLE: std::cell::Cell<Option<fn()>> = const { std::cell::Cell::new(None) };
+}
+
+impl PartialEq for Meddling {
+    fn eq(&self, other: &Self) -> bool {
+        if let Some(meddle) = MEDDLE.take() {
+            meddle();
+            // It would do so every time.
+            MEDDLE.set(Some(meddle));
+        }
+        self.0 == other.0
+    }
+}
+
+impl Eq for Meddling {}
+
+/// The equality of keys is asked for by an insert's commit when another transaction has inserted
+/// the key meanwhile. It panics; nothing of the commit is left, and nobody is blocked.
+struct PanicsInCommit;
+
+impl Visitor for PanicsInCommit {
+    type Output = ();
+    fn visit<P: Protocol>(self) {
+        // One thread steps through two transactions.
+        if P::PROGRESS == Progress::Blocking {
+            return;
+        }
+        for shards in [1, 3] {
+            let store = Store::builder().shards(shards).build_with::<P>().unwrap();
+            let table = store.table::<Meddling, u64>("t").unwrap();
+            let doomed = store.begin().unwrap();
+            for key in 0..8 {
+                doomed.put(&table, Meddling(key), 1).unwrap();
+            }
+            store.transact(|tx| tx.put(&table, Meddling(7), 2)).unwrap();
+            MEDDLE.set(Some(|| panic!("no equality today")));
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| doomed.commit()));
+            MEDDLE.set(None);
+            // A protocol may have found out before it compared keys.
+            assert!(!matches!(ended, Ok(Ok(()))), "{}", P::NAME);
+            let seen = store.view(|tx| {
+                (0..8).map(|key| Ok(tx.get(&table, &Meddling(key))?.copied())).collect()
+            });
+            let mut expected = vec![None; 8];
+            expected[7] = Some(2);
+            assert_eq!(seen, Ok(expected), "{}", P::NAME);
+            store
+                .transact(|tx| (0..8).try_for_each(|key| tx.put(&table, Meddling(key), 3)))
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_equality_that_panics_inside_a_commit_leaves_nothing_of_it() {
+    for name in protocol::NAMES {
+        protocol::dispatch(name, PanicsInCommit).expect("a registered protocol");
+    }
+}
+
+type Meddled = (Transaction<'static>, Table<Meddling, u64>);
+
+thread_local! {
+    /// The transaction that a key's equality comes back to, and what it was told.
+    static OWN: std::cell::RefCell<Option<std::rc::Rc<Meddled>>> =
+        const { std::cell::RefCell::new(None) };
+    static TOLD: std::cell::RefCell<Vec<Result<(), TransactionError>>> =
+        const { std::cell::RefCell::new(Vec::new()) };
+}
+
+#[test]
+fn a_transaction_that_its_keys_come_back_to_is_busy() {
+    fn come_back() {
+        let (tx, table) = &*OWN.with_borrow(Clone::clone).expect("a transaction");
+        let told = [
+            tx.get(table, &Meddling(1)).map(|_| ()),
+            tx.put(table, Meddling(2), 2),
+            tx.update(table, &Meddling(1), |value| value + 1).map(|_| ()),
+            tx.remove(table, &Meddling(1)).map(|_| ()),
+        ];
+        TOLD.with_borrow_mut(|all| all.extend(told));
+    }
+    // Never freed: thread-local values have no lifetime to borrow for.
+    let store: &'static Store = Box::leak(Box::new(Store::new()));
+    let table = store.table::<Meddling, u64>("t").unwrap();
+    store.transact(|tx| tx.put(&table, Meddling(1), 10)).unwrap();
+    let own = std::rc::Rc::new((store.begin().unwrap(), table.clone()));
+    OWN.set(Some(own.clone()));
+    MEDDLE.set(Some(come_back));
+    let (tx, _) = &*own;
+    assert_eq!(tx.get(&table, &Meddling(1)).unwrap(), Some(&10));
+    assert!(tx.update(&table, &Meddling(1), |value| value + 5).unwrap());
+    assert_eq!(tx.get(&table, &Meddling(1)).unwrap(), Some(&15));
+    MEDDLE.set(None);
+    OWN.set(None);
+    let told = TOLD.take();
+    assert!(told.len() >= 12, "the keys were never compared");
+    for answer in told {
+        assert_eq!(answer, Err(TransactionError::Error(Error::Busy)));
+    }
+    let (tx, _) = std::rc::Rc::into_inner(own).expect("the last one");
+    tx.commit().unwrap();
+    assert_eq!(store.view(|tx| Ok(tx.get(&table, &Meddling(1))?.copied())).unwrap(), Some(15));
 }

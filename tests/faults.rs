@@ -150,6 +150,8 @@ fn plan() -> ComparisonPlan {
         throttle: None,
         latency: LatencyBasis::Both,
         interval: Duration::from_secs(1),
+        audit_interval: None,
+        long_reader: None,
         keep_interval_histograms: false,
     };
     let protocols = NAMES[..2].iter().map(|name| (*name).to_owned()).collect();

@@ -1,5 +1,7 @@
 //! Ordered tables: what ranges show, against a model, and that nothing slips into them.
 
+#[macro_use]
+mod common;
 #[path = "common/random.rs"]
 mod random;
 
@@ -8,33 +10,6 @@ use chronolith::{Error, OrderedTable, Store, Transaction, TransactionError};
 use random::Random;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-
-/// Runs a body with every protocol that has ranges, on one shard and on several.
-macro_rules! on_every_protocol_with_ranges {
-    ($($(#[$attribute:meta])* fn $name:ident<$protocol:ident>($store:ident) $body:block)+) => {
-        $($(#[$attribute])*
-        #[test]
-        fn $name() {
-            struct Case(usize);
-            impl Visitor for Case {
-                type Output = ();
-                fn visit<$protocol: Protocol>(self) {
-                    if $protocol::RANGES == Ranges::Unsupported {
-                        return;
-                    }
-                    println!("{} on {} shards", $protocol::NAME, self.0);
-                    let $store = Store::builder().shards(self.0).build_with::<$protocol>().unwrap();
-                    $body
-                }
-            }
-            for name in protocol::NAMES {
-                for shards in [1, 5] {
-                    protocol::dispatch(name, Case(shards)).unwrap();
-                }
-            }
-        })+
-    };
-}
 
 type Numbers<P> = OrderedTable<u64, u64, P>;
 
@@ -51,8 +26,11 @@ fn fill<P: Protocol>(store: &Store<P>, table: &Numbers<P>, keys: impl Iterator<I
     }
 }
 
-on_every_protocol_with_ranges! {
+for_each_protocol! {
     fn a_range_shows_what_lies_within_its_bounds<P>(store) {
+        if P::RANGES == Ranges::Unsupported {
+            continue;
+        }
         let table: Numbers<P> = store.ordered_table("t").unwrap();
         fill(&store, &table, (0..500).map(|key| (key * 7919) % 500 * 2));
         store.view(|tx| {
@@ -63,17 +41,20 @@ on_every_protocol_with_ranges! {
                 assert_eq!(entries, reversed);
                 Ok(entries.into_iter().map(|(key, _)| key).collect())
             };
-            let expected = |from: u64, to: u64| (from..to).filter(|key| key % 2 == 0).collect::<Vec<_>>();
+            let expected = |from: u64, to: u64| {
+                (from..to).filter(|key| key % 2 == 0).collect::<Vec<_>>()
+            };
             assert_eq!(keys(Bound::Unbounded, Bound::Unbounded)?, expected(0, 1000));
             assert_eq!(keys(Bound::Included(&10), Bound::Excluded(&20))?, expected(10, 20));
             assert_eq!(keys(Bound::Excluded(&10), Bound::Included(&20))?, expected(12, 21));
             assert_eq!(keys(Bound::Included(&11), Bound::Included(&19))?, expected(12, 19));
             assert_eq!(keys(Bound::Included(&990), Bound::Unbounded)?, expected(990, 1000));
             assert_eq!(keys(Bound::Unbounded, Bound::Excluded(&1))?, expected(0, 1));
-            assert_eq!(keys(Bound::Included(&20), Bound::Excluded(&20))?, []);
-            assert_eq!(keys(Bound::Included(&30), Bound::Included(&20))?, []);
-            assert_eq!(keys(Bound::Excluded(&20), Bound::Excluded(&21))?, []);
-            assert_eq!(all(tx.range(&table, 100..)?.take(3))?, [(100, 1000), (102, 1020), (104, 1040)]);
+            assert!(keys(Bound::Included(&20), Bound::Excluded(&20))?.is_empty());
+            assert!(keys(Bound::Included(&30), Bound::Included(&20))?.is_empty());
+            assert!(keys(Bound::Excluded(&20), Bound::Excluded(&21))?.is_empty());
+            let three = all(tx.range(&table, 100..)?.take(3))?;
+            assert_eq!(three, [(100, 1000), (102, 1020), (104, 1040)]);
             assert_eq!(tx.first(&table)?, Some((&0, &0)));
             assert_eq!(tx.last(&table)?, Some((&998, &9980)));
             Ok(())
@@ -81,6 +62,9 @@ on_every_protocol_with_ranges! {
     }
 
     fn a_range_shows_the_transactions_own_writes<P>(store) {
+        if P::RANGES == Ranges::Unsupported {
+            continue;
+        }
         let table: Numbers<P> = store.ordered_table("t").unwrap();
         fill(&store, &table, (0..20).map(|key| key * 2));
         let outcome = store.transact(|tx| {
@@ -107,6 +91,9 @@ on_every_protocol_with_ranges! {
     }
 
     fn byte_strings_have_prefixes<P>(store) {
+        if P::RANGES == Ranges::Unsupported {
+            continue;
+        }
         let table: OrderedTable<[u8], u64, P> = store.ordered_table("t").unwrap();
         let names: [&[u8]; 8] =
             [b"", b"a", b"ab", b"abc", b"abcdefghijk", b"abcdefghijl", b"b", b"\xff\xff"];
@@ -127,10 +114,13 @@ on_every_protocol_with_ranges! {
         assert_eq!(with(b"a"), expected(1, 6));
         assert_eq!(with(b"abcdefghij"), expected(4, 6));
         assert_eq!(with(b"\xff"), expected(7, 8));
-        assert_eq!(with(b"zz"), []);
+        assert!(with(b"zz").is_empty());
     }
 
     fn what_a_table_cannot_do_is_an_error<P>(store) {
+        if P::RANGES == Ranges::Unsupported {
+            continue;
+        }
         let plain = store.table::<u64, u64>("plain").unwrap();
         let ordered: Numbers<P> = store.ordered_table("ordered").unwrap();
         let error = store.ordered_table::<u64, u64>("plain").unwrap_err();
@@ -144,6 +134,9 @@ on_every_protocol_with_ranges! {
     }
 
     fn ranges_agree_with_a_model<P>(store) {
+        if P::RANGES == Ranges::Unsupported {
+            continue;
+        }
         let table: Numbers<P> = store.ordered_table("t").unwrap();
         let mut model = BTreeMap::new();
         let mut random = Random::new(random::seed(), 0);
@@ -165,7 +158,8 @@ on_every_protocol_with_ranges! {
                             let (low, high) = (key, key + random.below(60));
                             let expected: Vec<_> =
                                 model.range(low..high).map(|(key, value)| (*key, *value)).collect();
-                            assert_eq!(all(tx.range(&table, low..high)?)?, expected, "round {round}");
+                            let found = all(tx.range(&table, low..high)?)?;
+                            assert_eq!(found, expected, "round {round}");
                             let expected: Vec<_> = expected.into_iter().rev().take(3).collect();
                             assert_eq!(all(tx.range_rev(&table, low..high)?.take(3))?, expected);
                         }
@@ -185,6 +179,9 @@ on_every_protocol_with_ranges! {
     /// Each transaction counts a range and inserts into it, so that every count is different; half
     /// of the keys are removed again by others.
     fn no_key_slips_into_a_range_that_was_counted<P>(store) {
+        if P::RANGES == Ranges::Unsupported {
+            continue;
+        }
         const THREADS: u64 = 4;
         const ROUNDS: u64 = 200;
         let table: Numbers<P> = store.ordered_table("t").unwrap();
@@ -209,8 +206,8 @@ on_every_protocol_with_ranges! {
                 });
             }
         });
-        let mut counts: Vec<u64> =
-            store.view(|tx| all(tx.range(&table, ..)?)).unwrap().into_iter().map(|(_, n)| n).collect();
+        let entries = store.view(|tx| all(tx.range(&table, ..)?)).unwrap();
+        let mut counts: Vec<u64> = entries.into_iter().map(|entry| entry.1).collect();
         assert_eq!(counts.len() as u64, THREADS * ROUNDS);
         counts.sort_unstable();
         let expected: Vec<u64> = (0..THREADS * ROUNDS).collect();
@@ -218,6 +215,9 @@ on_every_protocol_with_ranges! {
     }
 
     fn keys_come_and_go_while_others_walk<P>(store) {
+        if P::RANGES == Ranges::Unsupported {
+            continue;
+        }
         let table: Numbers<P> = store.ordered_table("t").unwrap();
         // Even keys stay; odd ones come and go.
         fill(&store, &table, (0..1000).map(|key| key * 2));

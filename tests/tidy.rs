@@ -232,3 +232,93 @@ fn nothing_is_left_open() {
     }
     report(complaints);
 }
+
+/// Whether `line` contains `word` and not as a part of a longer one.
+fn has_word(line: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word)
+        .any(|(at, _)| !line[..at].ends_with(part) && !line[at + word.len()..].starts_with(part))
+}
+
+/// The registry's rows: each protocol's type, and the module that `pub use` takes it from.
+fn registered(registry: &Source) -> Vec<(String, String)> {
+    let rows = registry.text.lines().skip_while(|line| !line.starts_with("registry! {")).skip(1);
+    let rows = rows.take_while(|line| *line != "}").map(|row| row.trim().trim_end_matches(','));
+    rows.map(|row| {
+        let ends = format!("::{row};");
+        let used = registry.text.lines().find_map(|line| {
+            line.strip_prefix("pub use ").and_then(|used| used.strip_suffix(ends.as_str()))
+        });
+        let module = used.unwrap_or_else(|| panic!("{row}: no `pub use` line of its own"));
+        (row.to_string(), module.to_string())
+    })
+    .collect()
+}
+
+/// Adding a protocol needs its file, its `mod` line (with its `pub use`) and its row: nothing else
+/// in the registry's file may name it.
+fn other_lines_of_the_registry(registry: &Source) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (row, module) in registered(registry) {
+        let own =
+            [format!("mod {module};"), format!("pub use {module}::{row};"), format!("{row},")];
+        for (at, line) in registry.shipped().filter(|(_, line)| !is_comment(line)) {
+            let names = has_word(line, &row) || has_word(line, &module);
+            if names && !own.iter().any(|own| line.trim() == own) {
+                complaints.push(format!("{}:{at}: names {row}", registry.name()));
+            }
+        }
+    }
+    complaints
+}
+
+/// Nor may any other file: by its type or by its name in quotes. The default, which is the first,
+/// is named as such.
+fn protocols_named(source: &Source, protocols: &[(String, &str)]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (at, line) in source.shipped().filter(|(_, line)| !is_comment(line)) {
+        for (row, name) in &protocols[1..] {
+            if has_word(line, row) || line.contains(&format!("\"{name}\"")) {
+                complaints.push(format!("{}:{at}: names the protocol {name}", source.name()));
+            }
+        }
+    }
+    complaints
+}
+
+#[test]
+fn only_its_file_and_the_registry_name_a_protocol() {
+    let mut all: Vec<Source> =
+        ["src", "tests", "examples"].iter().flat_map(|root| sources(root)).collect();
+    let registry = all.iter().position(|source| source.path.ends_with("src/protocol/mod.rs"));
+    let registry = all.swap_remove(registry.expect("the registry"));
+    let names = chronolith::protocol::NAMES;
+    let protocols: Vec<(String, &str)> =
+        registered(&registry).into_iter().map(|(row, _)| row).zip(names.iter().copied()).collect();
+    assert_eq!(protocols.len(), names.len());
+    let mut complaints = other_lines_of_the_registry(&registry);
+    for source in all.iter().filter(|source| source.layer().as_deref() != Some("protocol")) {
+        complaints.extend(protocols_named(source, &protocols));
+    }
+    report(complaints);
+}
+
+#[test]
+fn a_protocol_that_is_named_elsewhere_is_noticed() {
+    let protocols = [("First".to_string(), "first"), ("Other".to_string(), "other")];
+    for (text, count) in [
+        ("use crate::protocol::Other;\n", 1),
+        ("if name == \"other\" {}\n", 1),
+        ("// Other\nlet another = First; // no other\n", 0),
+    ] {
+        let planted = Source { path: "src/store/planted.rs".into(), text: text.into() };
+        assert_eq!(protocols_named(&planted, &protocols).len(), count, "{text}");
+    }
+    let registry = Source {
+        path: "src/protocol/mod.rs".into(),
+        text:
+            "mod first;\npub use first::First;\nregistry! {\n    First,\n}\nfn f() { first::g() }\n"
+                .into(),
+    };
+    assert_eq!(other_lines_of_the_registry(&registry).len(), 1);
+}

@@ -115,12 +115,12 @@ pub struct LongReaderFacts {
 fn meaning(reads: Reads) -> &'static str {
     match reads {
         Reads::Snapshot => {
-            "an open snapshot keeps, of each record, the version that it sees; versions between two \
-             snapshots are pruned"
+            "an open snapshot keeps, of each record, the version that it sees; versions between \
+             two snapshots are pruned"
         }
         Reads::Newest => {
-            "this protocol reads the newest versions and keeps no others to be read: an open reader \
-             has no snapshot, it holds up the memory of whatever is overwritten while it is open"
+            "this protocol reads the newest versions and keeps no others to be read: an open \
+             reader has no snapshot, it holds up the memory of what is overwritten while it is open"
         }
     }
 }

@@ -438,7 +438,7 @@ mod tests {
     fn a_misspelt_name_has_a_nearest_one() {
         assert_eq!(nearest_metric("thruput"), Some("throughput"));
         assert_eq!(nearest_metric("abort_rate"), Some("abort-rate"));
-        assert_eq!(nearest_metric("p999"), Some("p99"));
+        assert_eq!(nearest_metric("p999"), Some("p99.9"));
         assert_eq!(nearest_metric("zzz"), None);
     }
 }

@@ -30,14 +30,21 @@ fn describe_comparison(row: &Metric) -> String {
     let Some(measure) = row.measure() else {
         return "not: it is about all repetitions, or about the protocol".to_owned();
     };
-    let better = if measure.more_is_better { "more" } else { "less" };
-    let (how, sign) = match measure.scale {
-        Scale::Ratio => ("ratio", "a change of the ratio"),
-        Scale::Difference => ("difference", "a difference of 0.1"),
+    let (better, relation, bound, side) = match measure.more_is_better {
+        true => ("more", '>', "-10", "above"),
+        false => ("less", '<', "+10", "below"),
     };
-    let name = row.name;
-    let (relation, bound) = if measure.more_is_better { ('>', "-10") } else { ('<', "+10") };
-    format!("by {how}, {better} is better; --gate '{name}{relation}{bound}%' means {sign}")
+    let limit = match (measure.scale, measure.more_is_better) {
+        (Scale::Ratio, true) => "0.9",
+        (Scale::Ratio, false) => "1.1",
+        (Scale::Difference, true) => "-0.1",
+        (Scale::Difference, false) => "0.1",
+    };
+    let (scale, name) = (measure.scale.name(), row.name);
+    format!(
+        "by {scale}, {better} is better; --gate '{name}{relation}{bound}%' demands a {scale} \
+         {side} {limit}"
+    )
 }
 
 /// The other numbers.

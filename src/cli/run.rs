@@ -109,103 +109,156 @@ fn conclude(outcome: &Outcome) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::arguments::{Arguments, Command};
     use super::*;
+    use crate::cli::arguments::{Arguments, Command};
     use crate::protocol::Protocol;
-    use crate::workload::bank::{Bank, BankWorker, Tables};
     use crate::workload::{
         Finding, Footprint, KeyStream, LoadWatch, Moment, Preset, PropertyRow, Seed, TallyRow,
     };
     use crate::{Error, Store, TransactionError};
     use clap::Parser;
 
-    /// The bank, with an auditor whom nothing satisfies.
-    struct Suspicious(Bank);
+    /// A workload that damages what it has loaded.
+    struct Damaged<W>(W);
 
-    impl Workload for Suspicious {
-        type Tables<P: Protocol> = Tables<P>;
-        type Worker<'run, P: Protocol> = BankWorker<'run, P>;
+    /// The core workload's table and its number of records here.
+    const TABLE: &str = "usertable";
+    const RECORDS: u64 = 100;
 
-        const CLASSES: &'static [&'static str] = Bank::CLASSES;
-        const PRESETS: &'static [Preset] = Bank::PRESETS;
-        const PROPERTIES: &'static [PropertyRow] = Bank::PROPERTIES;
+    impl<W: Workload> Workload for Damaged<W> {
+        type Tables<P: Protocol> = W::Tables<P>;
+        type Worker<'run, P: Protocol>
+            = W::Worker<'run, P>
+        where
+            Self: 'run;
+
+        const CLASSES: &'static [&'static str] = W::CLASSES;
+        const PRESETS: &'static [Preset] = W::PRESETS;
+        const PROPERTIES: &'static [PropertyRow] = W::PROPERTIES;
 
         fn configure(properties: &Properties) -> Result<Self, PropertyError> {
-            Bank::configure(properties).map(Suspicious)
+            W::configure(properties).map(Damaged)
         }
+
         fn kinds(&self) -> &'static [&'static str] {
             self.0.kinds()
         }
+
         fn tallies(&self) -> &'static [TallyRow] {
             self.0.tallies()
         }
+
         fn operations_per_transaction(&self) -> f64 {
             self.0.operations_per_transaction()
         }
+
         fn basis(&self) -> Vec<(&'static str, String)> {
             self.0.basis()
         }
+
         fn footprint(&self) -> Footprint {
             self.0.footprint()
         }
-        fn open<P: Protocol>(&self, store: &Store<P>) -> Result<Tables<P>, Error> {
+
+        fn open<P: Protocol>(&self, store: &Store<P>) -> Result<W::Tables<P>, Error> {
             self.0.open(store)
         }
+
         fn load<P: Protocol>(
             &self,
             store: &Store<P>,
-            tables: &Tables<P>,
+            tables: &W::Tables<P>,
             seed: Seed,
             watch: &dyn LoadWatch,
         ) -> Result<(), TransactionError> {
-            self.0.load(store, tables, seed, watch)
+            self.0.load(store, tables, seed, watch)?;
+            let table = store.table::<[u8], [u8]>(TABLE)?;
+            store.transact(|tx| {
+                for number in 0..RECORDS {
+                    let (key, mut buffer) = (format!("user{number}"), Vec::new());
+                    tx.update_bytes(&table, key.as_bytes(), &mut buffer, |old, new| {
+                        new.extend_from_slice(old);
+                        new.reverse();
+                    })?;
+                }
+                // Money from nowhere, where there is a bank; nothing elsewhere.
+                tx.update(&store.table::<u64, i64>("balances")?, &0, |balance| balance + 1)?;
+                Ok(())
+            })
         }
+
         fn worker<'run, P: Protocol>(
             &'run self,
             store: &'run Store<P>,
-            tables: &'run Tables<P>,
+            tables: &'run W::Tables<P>,
             seed: Seed,
             index: usize,
             workers: usize,
-        ) -> BankWorker<'run, P> {
+        ) -> W::Worker<'run, P> {
             self.0.worker(store, tables, seed, index, workers)
         }
+
         fn audit<P: Protocol>(
             &self,
-            _store: &Store<P>,
-            _tables: &Tables<P>,
+            store: &Store<P>,
+            tables: &W::Tables<P>,
             moment: Moment,
         ) -> Result<Vec<Finding>, TransactionError> {
-            let holds = moment == Moment::During;
-            let evidence = "a feeling".to_owned();
-            Ok(vec![Finding { what: "all is well", holds, evidence }])
+            self.0.audit(store, tables, moment)
         }
-        fn key_stream(
-            &self,
-            seed: Seed,
-            index: usize,
-            workers: usize,
-        ) -> Option<(KeyStream<'_>, u64)> {
-            self.0.key_stream(seed, index, workers)
+
+        fn key_stream(&self, seed: Seed, of: usize, all: usize) -> Option<(KeyStream<'_>, u64)> {
+            self.0.key_stream(seed, of, all)
         }
     }
 
-    #[test]
-    fn a_broken_audit_is_exit_code_3() {
-        let words = ["chronolith", "run", "-q", "-w", "bank", "-n", "100", "-t", "1"];
-        let arguments = match Arguments::try_parse_from(words) {
-            Ok(Arguments { command: Some(Command::Run(arguments)) }) => arguments,
+    struct RunDamaged<'a>(RunWorkload<'a>);
+
+    impl WorkloadVisitor for RunDamaged<'_> {
+        type Output = Result<(), Failure>;
+        fn visit<W: Workload>(self, workload: W) -> Result<(), Failure> {
+            self.0.visit(Damaged(workload))
+        }
+    }
+
+    fn run_arguments(more: &[&str]) -> Box<RunArguments> {
+        let words = ["chronolith", "run", "-q", "-t", "1", "-n", "2000", "--warmup", "0s"];
+        let parsed = Arguments::try_parse_from(words.iter().chain(more));
+        match parsed.expect("valid flags").command {
+            Some(Command::Run(arguments)) => arguments,
             other => panic!("{other:?}"),
-        };
-        let run = |honest: bool| {
-            let properties = arguments.workload.gather().expect("a preset");
-            let visitor = RunWorkload { arguments: &arguments, properties: &properties };
-            match honest {
-                true => visitor.visit(Bank::configure(&properties).expect("valid")),
-                false => visitor.visit(Suspicious::configure(&properties).expect("valid")),
-            }
-        };
-        assert!(run(true).is_ok());
-        assert_eq!(run(false).map_err(|failure| failure.code), Err(VIOLATED));
+        }
+    }
+
+    /// The data are intact: success. They are not: exit code 3, and the report says why.
+    fn damage_has_its_own_exit_code(more: &[&str]) {
+        let arguments = run_arguments(more);
+        let properties = arguments.workload.gather().expect("known properties");
+        let run = || RunWorkload { arguments: &arguments, properties: &properties };
+        with_workload(&properties, run()).expect("nothing is wrong");
+        let failure = with_workload(&properties, RunDamaged(run())).expect_err("it is damaged");
+        assert_eq!((failure.code, failure.line), (VIOLATED, None));
+    }
+
+    #[test]
+    fn a_promise_that_a_worker_sees_broken_has_its_own_exit_code() {
+        let records = format!("recordcount={RECORDS}");
+        let [ordered, integrity] = ["insertorder=ordered", "dataintegrity=true"];
+        damage_has_its_own_exit_code(&[
+            "-p",
+            &records,
+            "-p",
+            ordered,
+            "-p",
+            integrity,
+            "-p",
+            "fieldlength=20",
+        ]);
+    }
+
+    #[test]
+    fn a_promise_that_an_audit_finds_broken_has_its_own_exit_code() {
+        // Without sums in its own transactions the bank's workers see nothing.
+        damage_has_its_own_exit_code(&["-w", "bank", "-p", "auditproportion=0"]);
     }
 }

@@ -121,9 +121,9 @@ fn until_decided<P: Protocol>(
     Err(Conflict::new(AbortReason::FloorRaised))
 }
 
-/// Checks that no key was inserted into a range that the transaction has read. Inserts are published
-/// before their transactions validate, in the one order of sequentially consistent operations, so
-/// of two transactions that each insert into the other's range at least one notices.
+/// Checks that no key was inserted into a range that the transaction has read. Inserts are
+/// published before their transactions validate, in the one order of sequentially consistent
+/// operations, so of two transactions that each insert into the other's range at least one notices.
 fn validate_ranges<P: Protocol>(cx: &Context<'_, P>) -> Step<P, ()> {
     let access = &cx.worker.access;
     let is_own = |record| {

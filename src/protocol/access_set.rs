@@ -208,7 +208,8 @@ impl<W: Words> AccessSet<W> {
     pub(crate) fn order_writes(&mut self) {
         self.filter = 0;
         if self.writes.len() > 1 {
-            // User addresses have 48 bits (the arena checks it), a shard's number far fewer than 16.
+            // User addresses have 48 bits (the arena checks it), a shard's number far fewer than
+            // 16.
             self.writes
                 .sort_unstable_by_key(|write| u64::from(write.shard) << 48 | write.record as u64);
         }

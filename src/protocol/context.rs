@@ -1,7 +1,8 @@
 //! What a protocol works with: the parts of a store that it may use, and one transaction's state.
 
 use super::access_set::AccessSet;
-use super::janitor::{Garbage, Janitor};
+use super::garbage::Garbage;
+use super::janitor::Janitor;
 use super::{Conflict, Place, Protocol};
 use crate::clock::Clock;
 use crate::error::{Abort, AbortReason};

@@ -15,8 +15,8 @@
 //!   for so far, and takes them all in ascending order when it begins again. A transaction that
 //!   `Store::transact` retries on another worker learns its shards anew.
 //! * H-Store runs a partition's transactions on a thread of its own, in the order of their
-//!   timestamps. Here the callers' threads do it. Of those who wait for a shard the oldest is the
-//!   next, but a lock that is free goes to whoever asks.
+//!   timestamps. Here the callers' threads do it. A lock that is free goes to whoever asks; of
+//!   those who have waited long the oldest is the next (see `record_lock.rs`).
 //!
 //! # Why there is no deadlock, and who may starve
 //!
@@ -24,16 +24,16 @@
 //! greatest shard wait for transactions that do not wait, or for an older one of their own kind.
 //! A transaction that has all its shards from the beginning aborts no more (but for a write to a
 //! record that reclamation takes out of use, see below): after as many failures as there are shards
-//! it only ever waits, and as the oldest it is always next. (A wait ends after `LOCK_WAIT_MAX_MS`;
-//! the age and the shards are remembered then too.)
+//! it only ever waits, and of the waiting the oldest is the next. (A wait ends after
+//! `LOCK_WAIT_MAX_MS`; the age and the shards are remembered then too.)
 //!
 //! # Why the result is strictly serializable
 //!
 //! Let s(T) be the moment when T asks for the end: it has the locks of all shards that it has met,
 //! since before it met them and until its outcome is in place. So the order of the s(T) is a serial
 //! order: of two that met one shard, one had ended before the other got the lock. And s(T) lies
-//! between T's begin and its return. For a transaction that only reads this is the same; it is why a
-//! `view` takes locks too, and why it need not validate.
+//! between T's begin and its return. For a transaction that only reads this is the same; it is why
+//! a `view` takes locks too, and why it need not validate.
 //!
 //! *Absent keys, inserts, deletes.* All records of a key, present and future, lie in one shard. A
 //! key is looked up before its shard is locked, so what the lookup found is checked after: that the
@@ -55,6 +55,7 @@ use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crate::sync::CachePadded;
+use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -97,6 +98,14 @@ impl Rule for InOrder {
 }
 
 impl Local {
+    /// The shards that an earlier attempt of this transaction has asked for.
+    fn remember(&mut self, age: u64, retries: u32) -> u64 {
+        if retries == 0 || self.age != age {
+            (self.age, self.known) = (age, 0);
+        }
+        self.known
+    }
+
     /// Gets the lock of a shard, if it is not ours already. True if it is a new one.
     #[inline]
     fn enter(&mut self, partitions: &Partitions, shard: u32) -> Result<bool, AbortReason> {
@@ -151,6 +160,7 @@ impl Protocol for HStore {
     const PROGRESS: Progress = Progress::Blocking;
     const READS: Reads = Reads::Newest;
     const VALIDATES_READ_ONLY: bool = false;
+    const TAKES_LOCKS: bool = true;
     const RANGES: Ranges = Ranges::Unchecked;
 
     type Words = NoWords;
@@ -160,10 +170,8 @@ impl Protocol for HStore {
     fn begin(core: &Core<Self>, worker: &mut Worker<Self>) -> Step<Self, ()> {
         let local = &mut worker.local;
         local.nodes.party().begin(worker.age, worker.id);
-        if worker.retries == 0 || local.age != worker.age {
-            (local.age, local.known) = (worker.age, 0);
-        }
-        let shards = if core.ring.shards() == 1 { 1 } else { local.known };
+        let known = local.remember(worker.age, worker.retries);
+        let shards = if core.ring.shards() == 1 { 1 } else { known };
         let entered = local.enter_all(&core.shared, shards);
         entered.map_err(|reason| {
             // A transaction that has not begun does not end.
@@ -245,6 +253,7 @@ impl Protocol for HStore {
 
     #[inline]
     fn decide(_cx: &mut Cx<'_>) -> Step<Self, bool> {
+        step::at(Point::DecideCommitted);
         Ok(true)
     }
 
@@ -262,5 +271,121 @@ impl Protocol for HStore {
     #[inline]
     fn end(core: &Core<Self>, worker: &mut Worker<Self>) {
         worker.local.leave_all(&core.shared);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::store::{Attempts, Store, Table};
+    use std::sync::Barrier;
+
+    #[test]
+    fn shards_in_order_are_waited_for_and_others_are_tried() {
+        let partitions = Partitions::default();
+        let [mut one, mut two] = [Local::default(), Local::default()];
+        assert_eq!(one.enter(&partitions, 2), Ok(true));
+        assert_eq!(one.enter(&partitions, 2), Ok(false), "it has that one");
+        assert_eq!(two.enter(&partitions, 3), Ok(true));
+        assert_eq!(two.enter(&partitions, 2), Err(AbortReason::LockConflict));
+        assert_eq!(two.enter(&partitions, 1), Ok(true), "nobody has that one");
+        two.leave_all(&partitions);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| two.enter_all(&partitions, 0b1110).map(|()| two.held));
+            std::thread::yield_now();
+            assert_eq!(one.enter(&partitions, 0), Ok(true), "not needed by the other");
+            one.leave_all(&partitions);
+            assert_eq!(waits.join().expect("no panic"), Ok(0b1110));
+        });
+        two.leave_all(&partitions);
+        assert!(partitions.0.iter().all(|lock| lock.is_free()));
+    }
+
+    #[test]
+    fn a_retry_remembers_what_its_transaction_has_asked_for() {
+        let partitions = Partitions::default();
+        let [mut other, mut local] = [Local::default(), Local::default()];
+        other.enter(&partitions, 1).expect("free");
+        assert_eq!(local.remember(7, 0), 0);
+        local.enter(&partitions, 5).expect("free");
+        local.enter(&partitions, 1).expect_err("taken, and out of order");
+        local.leave_all(&partitions);
+        assert_eq!(local.remember(7, 1), 0b10_0010);
+        assert_eq!(local.remember(8, 2), 0, "of another transaction");
+        assert_eq!(local.remember(8, 0), 0, "of a first attempt");
+    }
+
+    fn store_of(shards: usize) -> (Store<HStore>, Table<u64, u64, HStore>) {
+        let store = Store::builder().shards(shards).build_with::<HStore>().expect("valid");
+        let table = store.table("t").expect("a new table");
+        (store, table)
+    }
+
+    #[test]
+    fn who_knows_its_shards_fails_no_more() {
+        const THREADS: u64 = 4;
+        const KEYS: u64 = 16;
+        let (store, table) = store_of(8);
+        store.transact(|tx| (0..KEYS).try_for_each(|key| tx.put(&table, key, 100))).expect("alone");
+        let all_here = Barrier::new(THREADS as usize);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (store, table, all_here) = (&store, &table, &all_here);
+                scope.spawn(move || {
+                    // With a worker of its own, so that a retry is the same worker's.
+                    let own = store.begin().expect("room");
+                    all_here.wait();
+                    drop(own);
+                    for round in 0..2_000 {
+                        let (from, to) = ((7 * round + thread) % KEYS, (5 * round + thread) % KEYS);
+                        let mut attempts = Attempts::default();
+                        store
+                            .transact_observed(&mut attempts, |tx| {
+                                tx.update(table, &from, |value| value.wrapping_sub(1))?;
+                                std::thread::yield_now();
+                                tx.update(table, &to, |value| value.wrapping_add(1))?;
+                                Ok(())
+                            })
+                            .expect("no misuse");
+                        assert!(attempts.attempts <= 2, "{:?}", attempts.aborts);
+                    }
+                });
+            }
+        });
+        let sum = store.view(|tx| {
+            (0..KEYS).try_fold(0u64, |sum, key| {
+                Ok(sum.wrapping_add(*tx.get(&table, &key)?.expect("it is never removed")))
+            })
+        });
+        assert_eq!(sum, Ok(100 * KEYS));
+    }
+
+    #[test]
+    fn what_was_looked_up_before_the_lock_is_looked_at_again() {
+        for shards in [1, 4] {
+            let (store, table) = store_of(shards);
+            for key in 0..100 {
+                let writer = store.begin().expect("room");
+                writer.put(&table, key, 7).expect("nobody else is here");
+                std::thread::scope(|scope| {
+                    let reads = || store.view(|tx| Ok(tx.get(&table, &key)?.copied()));
+                    let reader = scope.spawn(reads);
+                    std::thread::yield_now();
+                    writer.commit().expect("it has its locks");
+                    assert_eq!(reader.join().expect("no panic"), Ok(Some(7)));
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn a_wait_for_nothing_ends() {
+        let (store, table) = store_of(1);
+        let holder = store.begin().expect("room");
+        let error = store.begin().map(|_| ()).expect_err("the only shard is taken");
+        assert_eq!(error.abort().map(crate::Abort::reason), Some(AbortReason::LockTimeout));
+        holder.put(&table, 1, 1).expect("it has the lock");
+        holder.commit().expect("it has the lock");
+        assert_eq!(store.view(|tx| Ok(tx.get(&table, &1)?.copied())), Ok(Some(1)));
     }
 }

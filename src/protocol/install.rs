@@ -2,7 +2,7 @@
 
 use super::access_set::{WriteEntry, WriteState};
 use super::context::Context;
-use super::janitor::Garbage;
+use super::garbage::Garbage;
 use super::{Conflict, Place, Protocol, Reads, Step};
 use crate::error::AbortReason;
 use crate::storage::hash_index::Inserted;

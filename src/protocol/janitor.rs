@@ -11,13 +11,13 @@
 //! whoever is working on it), so a queue never holds a record that somebody else has freed.
 
 use super::context::{Core, Tallies, Worker, WorkerCell};
+use super::garbage::Garbage;
 use super::{Protocol, Reads};
 use crate::limits::{RECLAIM_BATCH, RECLAIM_STEPS_PER_COMMIT, VOLUNTEER_DEPTH};
 use crate::reclaim::arena::{Arena, ChunkPool};
 use crate::reclaim::limbo::Limbo;
 use crate::reclaim::watermark::Live;
 use crate::storage::Words;
-use crate::storage::decision::Decision;
 use crate::storage::hash_index::{Array, HashIndex};
 use crate::storage::ordered_index::{OwnedNode, Removed, Retired};
 use crate::storage::prune::{self, Left, Unlinked};
@@ -30,87 +30,6 @@ use crossbeam_epoch::Guard;
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
-
-/// The arena class of a decision word.
-const DECISION_SIZE: usize = size_of::<Decision>();
-
-/// Something unlinked: nobody who begins now can reach it.
-#[derive(Debug)]
-pub(crate) enum Garbage<W: Words> {
-    /// A version.
-    Version(*const TableCore<W>, NonNull<Version<W>>),
-    /// A record without versions.
-    Record(*const TableCore<W>, NonNull<Record<W>>),
-    /// An index array that was replaced.
-    Array(*const HashIndex<W>, Box<Array<W>>),
-    /// A decision word that no version points to.
-    Decision(NonNull<Decision>),
-    /// A node of an ordered index that was replaced.
-    Node(OwnedNode<W>),
-    /// A record that an ordered index kept until now, because it was a fence.
-    Fence(*const TableCore<W>, NonNull<Record<W>>),
-}
-
-impl<W: Words> Garbage<W> {
-    /// What the ordered index of a table has no use for any more.
-    pub(crate) fn of_ordered(table: *const TableCore<W>, retired: Retired<W>) -> Self {
-        match retired {
-            Retired::Node(node) => Garbage::Node(node),
-            Retired::Record(record) => {
-                Garbage::Fence(table, NonNull::new(record).expect("a record"))
-            }
-        }
-    }
-
-    /// Frees it; its grace period is over. Returns the bytes of a version.
-    pub(crate) fn dispose(self, arena: &mut Arena, pool: &ChunkPool) -> usize {
-        match self {
-            Garbage::Version(table, version) => {
-                // SAFETY: tables live as long as the store, and nobody can reach the version.
-                return unsafe { (*table).free_version(arena, pool, version) };
-            }
-            Garbage::Record(table, record) | Garbage::Fence(table, record) => {
-                // SAFETY: as above.
-                unsafe { (*table).free_record(arena, pool, record) };
-            }
-            Garbage::Array(index, array) => {
-                drop(array);
-                // SAFETY: an index lives as long as its table.
-                unsafe { (*index).settle() };
-            }
-            Garbage::Node(node) => drop(node),
-            Garbage::Decision(decision) => {
-                // SAFETY: made by `new_decision`.
-                unsafe { free_decision(decision, arena, pool) };
-            }
-        }
-        0
-    }
-}
-
-/// A decision word in the arena; `None` if there is no memory.
-#[inline]
-pub(crate) fn new_decision(
-    priority: u32,
-    arena: &mut Arena,
-    pool: &ChunkPool,
-) -> Option<NonNull<Decision>> {
-    // Blocks whose size is a multiple of a cache line lie on one.
-    let (block, _) = arena.allocate(pool, DECISION_SIZE, crate::reclaim::arena::BLOCK_ALIGN)?;
-    let decision: NonNull<Decision> = block.cast();
-    // SAFETY: the block is ours and large enough.
-    unsafe { decision.write(Decision::new(priority)) };
-    Some(decision)
-}
-
-/// # Safety
-///
-/// Made by [`new_decision`], and nobody can reach it.
-unsafe fn free_decision(decision: NonNull<Decision>, arena: &mut Arena, pool: &ChunkPool) {
-    let class = crate::reclaim::arena::class_of(DECISION_SIZE).expect("a small block");
-    // SAFETY: the caller's promise.
-    unsafe { arena.free(pool, decision.cast(), class, (DECISION_SIZE, 1)) };
-}
 
 /// Something out of use that a transaction may still hold a pointer to between its operations.
 #[derive(Debug)]
@@ -250,6 +169,8 @@ struct Sink<'a, W: Words> {
     pool: &'a ChunkPool,
     limbo: &'a mut Limbo<Garbage<W>>,
     guard: &'a Guard,
+    /// Somebody may stand on a version that no snapshot sees.
+    patient: bool,
     freed: u64,
     bytes_freed: u64,
     retired: u64,
@@ -257,14 +178,15 @@ struct Sink<'a, W: Words> {
 
 impl<'a, W: Words> Sink<'a, W> {
     #[inline]
-    fn new(
+    fn new<P: Protocol<Words = W>>(
         table: &'a TableCore<W>,
         arena: &'a mut Arena,
         pool: &'a ChunkPool,
         limbo: &'a mut Limbo<Garbage<W>>,
         guard: &'a Guard,
     ) -> Self {
-        Sink { table, arena, pool, limbo, guard, freed: 0, bytes_freed: 0, retired: 0 }
+        let patient = P::COMMITS_IN_THE_PAST;
+        Sink { table, arena, pool, limbo, guard, patient, freed: 0, bytes_freed: 0, retired: 0 }
     }
 
     /// Adds what went through to the tallies.
@@ -278,6 +200,9 @@ impl<'a, W: Words> Sink<'a, W> {
 impl<W: Words> Unlinked<W> for Sink<'_, W> {
     #[inline]
     fn free(&mut self, version: NonNull<Version<W>>) {
+        if self.patient {
+            return self.retire(version);
+        }
         // SAFETY: `prune` says that nobody can reach it.
         let bytes = unsafe { self.table.free_version(self.arena, self.pool, version) };
         self.freed += 1;
@@ -343,7 +268,7 @@ impl<'a, P: Protocol> Hands<'a, P> {
         }
         let table = self.table_of(target);
         let (live, limbo) = (&chores.live, &mut chores.limbo);
-        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
+        let mut sink = Sink::new::<P>(table, self.arena, &self.core.pool, limbo, self.guard);
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
         let common = match P::READS {
             Reads::Snapshot => unsafe { prune::prune_below_newest(target, live, &mut sink) },
@@ -378,7 +303,7 @@ impl<'a, P: Protocol> Hands<'a, P> {
         // SAFETY: as in `tend`.
         let target = unsafe { &*record };
         let (live, limbo) = (&chores.live, &mut chores.limbo);
-        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
+        let mut sink = Sink::new::<P>(table, self.arena, &self.core.pool, limbo, self.guard);
         let left = match P::READS {
             // SAFETY: as in `tend`.
             Reads::Snapshot => unsafe { prune::prune(target, live, &mut sink) },
@@ -394,6 +319,11 @@ impl<'a, P: Protocol> Hands<'a, P> {
             // right.
             Left::Versions { newest, .. } if !unsafe { &*newest }.is_tombstone() => {
                 Self::return_ticket(target, newest)
+            }
+            Left::Versions { begin, .. }
+                if P::KEEPS_TOMBSTONES && begin >= chores.live.watermark() =>
+            {
+                Next::Parked(chores.live.watermark())
             }
             Left::Versions { newest, .. } => self.bury(chores, table, record, newest),
             Left::Nothing => self.bury(chores, table, record, std::ptr::null_mut()),
@@ -474,7 +404,11 @@ impl<'a, P: Protocol> Hands<'a, P> {
             };
             let oldest = chores.live.oldest_writer();
             match dying {
-                Dying::Record(table, record, stage @ (Stage::InHashIndex | Stage::InOrderedIndex)) => {
+                Dying::Record(
+                    table,
+                    record,
+                    stage @ (Stage::InHashIndex | Stage::InOrderedIndex),
+                ) => {
                     self.remove(table, record, stage, chores);
                 }
                 // An aborted version inside the record's block may have entered another worker's
@@ -671,7 +605,7 @@ impl<P: Protocol> Hands<'_, P> {
         chores.live = live;
         let table = self.table_of(target);
         let limbo = &mut chores.limbo;
-        let mut sink = Sink::new(table, self.arena, &self.core.pool, limbo, self.guard);
+        let mut sink = Sink::new::<P>(table, self.arena, &self.core.pool, limbo, self.guard);
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
         let left = unsafe { prune::prune(target, &chores.live, &mut sink) };
         sink.count(self.tallies);

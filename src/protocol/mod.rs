@@ -11,6 +11,7 @@
 
 pub(crate) mod access_set;
 pub(crate) mod context;
+pub(crate) mod garbage;
 pub(crate) mod install;
 pub(crate) mod janitor;
 mod multi_version;
@@ -21,12 +22,16 @@ mod models;
 #[cfg(all(test, loom))]
 mod models_optimistic;
 mod mvocc;
+mod mvto;
 mod no_wait;
 mod optimistic;
 mod record_lock;
 mod serial;
+mod si;
 mod silo;
 mod single_version;
+mod ssn;
+mod stamps;
 mod tictoc;
 mod two_phase_locking;
 mod wait_die;
@@ -34,9 +39,12 @@ mod wound_wait;
 
 pub use hstore::HStore;
 pub use mvocc::Mvocc;
+pub use mvto::Mvto;
 pub use no_wait::NoWait;
 pub use serial::Serial;
+pub use si::Si;
 pub use silo::Silo;
+pub use ssn::Ssn;
 pub use tictoc::TicToc;
 pub use wait_die::WaitDie;
 pub use wound_wait::WoundWait;
@@ -165,6 +173,16 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// Whether a transaction that only reads has to validate what it read. Its reads are recorded
     /// then, also in a `view`, which may abort.
     const VALIDATES_READ_ONLY: bool;
+    /// Whether an open transaction owns locks that others need. It then lets a starving one pass
+    /// before it begins: if it did so before it commits, as others do, it would stand in its way.
+    const TAKES_LOCKS: bool = false;
+    /// Whether a record stays until every open snapshot sees that its key is gone. Without this it
+    /// goes when no snapshot sees a value of it, so a key may come and go during a transaction and
+    /// leave nothing behind.
+    const KEEPS_TOMBSTONES: bool = false;
+    /// Whether a transaction can commit below a snapshot that is open by then. What it overwrites
+    /// may be under the eyes of whoever looks for the version of that snapshot.
+    const COMMITS_IN_THE_PAST: bool = false;
     /// What it does about ranges.
     const RANGES: Ranges = Ranges::Unsupported;
 
@@ -178,7 +196,7 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// The snapshot of a transaction that has just drawn `drawn` from the clock: not below that.
     #[doc(hidden)]
     #[inline]
-    fn snapshot(_worker: &Worker<Self>, drawn: u64) -> u64 {
+    fn snapshot(_core: &Core<Self>, drawn: u64) -> u64 {
         drawn
     }
 
@@ -224,8 +242,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     }
 
     /// Announces a write to a record (null: to a key without one) when the transaction asks for it;
-    /// `prepare` comes at commit. With [`Reads::Snapshot`] it may run unpinned: the record is alive,
-    /// its versions need not be.
+    /// `prepare` comes at commit. With [`Reads::Snapshot`] it may run unpinned: the record is
+    /// alive, its versions need not be.
     #[doc(hidden)]
     #[inline]
     fn write(
@@ -296,6 +314,9 @@ macro_rules! registry {
 
 registry! {
     Mvocc,
+    Mvto,
+    Si,
+    Ssn,
     Silo,
     TicToc,
     NoWait,

@@ -5,7 +5,10 @@
 //! value that a load may return. Each has a twin in which one ordering or one step is broken on
 //! purpose, and which must fail. Memory is leaked: grace periods are not what is modelled here.
 
-use super::multi_version::still_newest;
+use super::multi_version::{Above, above, still_newest};
+use super::mvto::{MvtoWords, Stamped, is_above_readers, leave_stamp};
+use super::ssn::{Certificate, SsnWords, new_floor};
+use super::stamps::{self, lower, raise};
 use crate::storage::decision::{Decision, Refusal};
 use crate::storage::record::{Head, Record};
 use crate::storage::version::{Version, visible_at};
@@ -62,11 +65,11 @@ impl Ticks {
     }
 }
 
-fn install(record: &Record<NoWords>, value: u64, decision: *const Decision) {
-    let (new, head) = (node::<NoWords>(0), record.head());
+fn install<W: Words>(record: &Record<W>, value: u64, decision: *const Decision) {
+    let (new, head) = (node::<W>(0), record.head());
     // SAFETY: leaked in `node`.
     unsafe {
-        (*new.cast::<Node<NoWords>>()).value.with_mut(|place| *place = value);
+        (*new.cast::<Node<W>>()).value.with_mut(|place| *place = value);
         (*new).set_writer(decision);
         (*new).set_older(head.version());
     }
@@ -80,7 +83,7 @@ fn read(record: &Record<NoWords>, snapshot: u64) -> u64 {
 }
 
 fn decision() -> &'static Decision {
-    Box::leak(Box::new(Decision::new(0)))
+    Box::leak(Box::new(Decision::new(0, 0)))
 }
 
 /// One thread installs a value that it has just written; the other reads it.
@@ -210,4 +213,137 @@ fn loom_skipping_validation_is_caught() {
 fn loom_installing_out_of_order_is_caught() {
     let _armed = Armed::new(Some(Fault::InstallUnordered));
     write_skew();
+}
+
+/// A record that every thread of a model may keep a reference to.
+fn leaked_record<W: Words>() -> &'static Record<W> {
+    Box::leak(Box::new(record_of(0)))
+}
+
+/// As `ssn` does it: reads one record and writes the other; true if it commits.
+fn certified_skew(
+    mine: &Record<SsnWords>,
+    other: &Record<SsnWords>,
+    (base, seen): (*mut Version<SsnWords>, *mut Version<SsnWords>),
+    clock: &Ticks,
+) -> bool {
+    let (decision, mut certificate) = (decision(), Certificate::default());
+    install(mine, 1, decision);
+    for _ in 0..4 {
+        let mut commit = clock.commit();
+        while certificate.has_to_redraw(commit) || decision.floor() >= commit {
+            commit = clock.commit();
+        }
+        // SAFETY: nothing is freed in a model.
+        let (base, seen_stamps) = unsafe { (&(*base).word, &(*seen).word) };
+        certificate.comes_after(stamps::seen(&base.readers));
+        raise(&seen_stamps.readers, commit);
+        let floor = || new_floor(commit, || clock.commit());
+        // SAFETY: nothing is freed in a model.
+        match unsafe { above(other, seen, floor) } {
+            Above::Nothing => {}
+            Above::Committed(begin) => certificate.was_overwritten(seen_stamps, begin, commit),
+            Above::Gone | Above::Dead => unreachable!("nothing is pruned in this model"),
+        }
+        if certificate.has_to_redraw(commit) {
+            continue;
+        }
+        let Some(pi) = certificate.pi(commit) else { break };
+        lower(&base.successor, pi);
+        match decision.commit(commit) {
+            Ok(()) => return true,
+            Err(Refusal::Floor) => {}
+            Err(Refusal::Aborted) => break,
+        }
+    }
+    decision.abort();
+    false
+}
+
+/// Two transactions with one snapshot each read what the other writes: not both may commit.
+fn certified_write_skew() {
+    let mut bounds = loom::model::Builder::new();
+    bounds.preemption_bound = Some(3);
+    bounds.check(|| {
+        let records: [&'static Record<SsnWords>; 2] = [leaked_record(), leaked_record()];
+        let first = records.map(|record| record.head().version());
+        let places = [(first[0], first[1]), (first[1], first[0])];
+        let there = (places[0].0 as usize, places[0].1 as usize);
+        let clock = Arc::new(Ticks(AtomicU64::new(2)));
+        let other = {
+            let clock = clock.clone();
+            loom::thread::spawn(move || {
+                let there = (there.0 as *mut _, there.1 as *mut _);
+                certified_skew(records[0], records[1], there, &clock)
+            })
+        };
+        let mine = certified_skew(records[1], records[0], places[1], &clock);
+        let theirs = other.join().expect("no assertion there");
+        assert!(!(mine && theirs), "both committed on what the other overwrote");
+    });
+}
+
+#[test]
+fn loom_the_net_lets_no_cycle_close() {
+    let _armed = Armed::new(None);
+    certified_write_skew();
+}
+
+/// The floor has to be drawn after the look at the stamps that it makes void.
+#[test]
+#[should_panic(expected = "both committed")]
+fn loom_a_floor_at_the_readers_timestamp_is_caught() {
+    let _armed = Armed::new(Some(Fault::FloorAtCommit));
+    certified_write_skew();
+}
+
+/// As `mvto` does it: one transaction writes at 4, another one reads at 6.
+fn timestamp_order() {
+    const WRITER: u64 = 4;
+    const READER: u64 = 6;
+    loom::model(|| {
+        let record: &'static Record<MvtoWords> = leaked_record();
+        let first = record.head().version();
+        let address = first as usize;
+        let writer = loom::thread::spawn(move || {
+            let decision: &'static Decision = Box::leak(Box::new(Decision::new(0, WRITER - 1)));
+            install(record, 1, decision);
+            // SAFETY: nothing is freed in a model.
+            let stamp = unsafe { &(*(address as *mut Version<MvtoWords>)).word };
+            let commits =
+                is_above_readers(stamp, WRITER, || false) && decision.commit(WRITER).is_ok();
+            if !commits {
+                decision.abort();
+            }
+            commits
+        });
+        let read = loop {
+            let mut newest = true;
+            // SAFETY: nothing is freed in a model.
+            let found = unsafe { visible_at(record.head().version(), READER, &mut newest) };
+            // SAFETY: as above.
+            let stamp = unsafe { &(*found).word };
+            // SAFETY: as above.
+            match unsafe { leave_stamp(record, found, stamp, READER, || false) } {
+                Stamped::Final => break found,
+                Stamped::Overtaken => {}
+                Stamped::Conflict => panic!("nobody else has this timestamp"),
+            }
+        };
+        let committed = writer.join().expect("no assertion there");
+        assert_eq!(read != first, committed, "a write came under a later read");
+    });
+}
+
+#[test]
+fn loom_nothing_is_committed_under_a_later_read() {
+    let _armed = Armed::new(None);
+    timestamp_order();
+}
+
+#[test]
+#[should_panic(expected = "a write came under a later read")]
+fn loom_a_stamp_left_after_the_look_is_caught() {
+    let _armed = Armed::new(Some(Fault::StampLate));
+    timestamp_order();
 }

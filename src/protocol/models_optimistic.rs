@@ -1,5 +1,5 @@
-//! Models of the optimistic single-version protocols: a pending version as a lock, validation against
-//! installs, the words of `tictoc`. As in `models.rs`, with broken twins.
+//! Models of the optimistic single-version protocols: a pending version as a lock, validation
+//! against installs, the words of `tictoc`. As in `models.rs`, with broken twins.
 
 use super::models::{Node, node, record_of, value};
 use super::optimistic::{begin, is_head, newest, set_pending};
@@ -242,10 +242,10 @@ fn absence_against_insert() {
                 let record = Box::into_raw(Box::new(record_of::<NoWords>(1)));
                 let inserted = index.insert(record, 0, |_| true, &mut |old| std::mem::forget(old));
                 assert_eq!(inserted, Inserted::Yes);
-                absences.get(0) + 1
+                absences.of_key(0) + 1
             })
         };
-        absences.raise(0, READ_AT);
+        absences.raise_key(0, READ_AT);
         let absent = HashIndex::still_absent(&witness, 0, |_| false);
         let written = writer.join().expect("no assertion there");
         assert!(!absent || written > READ_AT, "absent at {READ_AT}, inserted at {written}");
@@ -275,10 +275,10 @@ fn absence_against_install() {
             let (record, absences) = (record.clone(), absences.clone());
             loom::thread::spawn(move || {
                 install(&record, 1).expect("the only writer");
-                absences.get(0) + 1
+                absences.of_key(0) + 1
             })
         };
-        absences.raise(0, READ_AT);
+        absences.raise_key(0, READ_AT);
         let absent = is_head(&record, tombstone);
         let written = writer.join().expect("no assertion there");
         assert!(!absent || written > READ_AT, "absent at {READ_AT}, written at {written}");

@@ -7,8 +7,8 @@
 
 use super::access_set::{WriteEntry, WriteKind, WriteState};
 use super::context::Context;
+use super::garbage::{Garbage, new_decision};
 use super::install;
-use super::janitor::{Garbage, new_decision};
 use super::{Conflict, Place, Protocol, Step};
 use crate::error::AbortReason;
 use crate::limits::UNDECIDED_SPINS_MAX;
@@ -22,17 +22,31 @@ use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 use std::ptr::NonNull;
 
-/// One open transaction's decision word, from prepare to the end.
+/// One open transaction's decision word, from prepare to the end, and what its protocol adds.
 #[derive(Debug, Default)]
-pub struct Local {
+pub struct Local<M = ()> {
     decision: Option<NonNull<Decision>>,
+    pub(super) more: M,
 }
 
-impl Local {
+impl<M> Local<M> {
     pub(super) fn decision(&self) -> &Decision {
         let decision = self.decision.expect("prepare makes the decision word");
         // SAFETY: it is retired at the end of the transaction.
         unsafe { decision.as_ref() }
+    }
+
+    /// The decision word's address; null before prepare and without writes.
+    #[inline]
+    pub(super) fn own(&self) -> *const Decision {
+        self.decision.map_or(std::ptr::null(), |decision| decision.as_ptr().cast_const())
+    }
+
+    /// The timestamp above which the transaction has to commit for others' sake.
+    #[inline]
+    fn floor(&self) -> u64 {
+        // SAFETY: it is retired at the end of the transaction.
+        self.decision.map_or(0, |decision| unsafe { decision.as_ref() }.floor())
     }
 }
 
@@ -96,6 +110,54 @@ pub(super) unsafe fn still_newest<W: Words>(
     std::ptr::eq(current, version)
 }
 
+/// What stands directly above a version.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Above {
+    /// Nothing that is committed, or that can commit at or below the floor that it was given.
+    Nothing,
+    /// A version that began at this timestamp.
+    Committed(u64),
+    /// The version is not in the chain any more.
+    Gone,
+    /// The record is out of use.
+    Dead,
+}
+
+/// Looks above `version` (null: the bottom of the chain). Undecided versions are settled for the
+/// timestamp that `floor` gives.
+///
+/// # Safety
+///
+/// The calling step is pinned and its snapshot is published; the record is alive.
+#[inline]
+pub(super) unsafe fn above<W: Words>(
+    record: &Record<W>,
+    version: *const Version<W>,
+    floor: impl Fn() -> u64,
+) -> Above {
+    let head = record.head();
+    if head.is_dead() {
+        return Above::Dead;
+    }
+    let (mut current, mut last) = (head.version(), Above::Nothing);
+    while let Some(found) =
+        NonNull::new(current).filter(|&found| found.as_ptr().cast_const() != version)
+    {
+        // SAFETY: as in `visible_at`.
+        let found = unsafe { found.as_ref() };
+        let begin = match found.stamp() {
+            Stamp::At(begin) => Some(begin),
+            // SAFETY: as in `visible_at`.
+            Stamp::By(decision) => unsafe { &*decision }.settle_for(floor(), UNDECIDED_SPINS_MAX),
+        };
+        if let Some(begin) = begin {
+            last = Above::Committed(begin);
+        }
+        current = found.older();
+    }
+    if std::ptr::eq(current, version) { last } else { Above::Gone }
+}
+
 /// Checks that no key that was absent has a record now. The transaction's own do not count.
 #[inline]
 pub(super) fn still_absent<P: Protocol>(
@@ -124,16 +186,17 @@ fn is_inserted_by<W: Words>(record: &Record<W>, own: *const Decision) -> bool {
 }
 
 /// Installs these writes, undecided, where `admits` lets a write land on the newest committed
-/// version (or null) and its begin.
+/// version (or null) and its begin. The transaction will commit above `floor`, whatever happens.
 #[inline]
-pub(super) fn prepare<P: Protocol<Local = Local>>(
+pub(super) fn prepare<P: Protocol<Local = Local<M>>, M>(
     cx: &mut Context<'_, P>,
     writes: Range<usize>,
-    admits: impl Fn(&Context<'_, P>, &WriteEntry<P::Words>, *mut Version<P::Words>, u64) -> bool,
+    floor: u64,
+    admits: impl Fn(&WriteEntry<P::Words>, *mut Version<P::Words>, u64) -> Result<(), AbortReason>,
 ) -> Step<P, ()> {
     if cx.worker.local.decision.is_none() {
-        let priority = cx.worker.retries;
-        let decision = new_decision(priority, &mut cx.worker.arena, &cx.core.pool)
+        let urgency = (cx.worker.retries, floor);
+        let decision = new_decision(urgency, &mut cx.worker.arena, &cx.core.pool)
             .ok_or(Conflict::new(AbortReason::OutOfMemory))?;
         cx.worker.local.decision = Some(decision);
     }
@@ -155,10 +218,10 @@ pub(super) fn prepare<P: Protocol<Local = Local>>(
 
 /// Installs an undecided version at the head of its chain.
 #[inline]
-fn install_version<P: Protocol<Local = Local>>(
+fn install_version<P: Protocol<Local = Local<M>>, M>(
     cx: &mut Context<'_, P>,
     index: usize,
-    admits: &impl Fn(&Context<'_, P>, &WriteEntry<P::Words>, *mut Version<P::Words>, u64) -> bool,
+    admits: &impl Fn(&WriteEntry<P::Words>, *mut Version<P::Words>, u64) -> Result<(), AbortReason>,
 ) -> Step<P, ()> {
     let decision = std::ptr::from_ref(cx.worker.local.decision());
     let WriteEntry { record: pointer, version: new, .. } = cx.worker.access.writes[index];
@@ -181,9 +244,8 @@ fn install_version<P: Protocol<Local = Local>>(
                 continue;
             }
         };
-        if !admits(cx, &cx.worker.access.writes[index], base, begin) {
-            return Err(Conflict::at(AbortReason::WriteConflict, record));
-        }
+        admits(&cx.worker.access.writes[index], base, begin)
+            .map_err(|reason| Conflict::at(reason, record))?;
         if !install::install_on(cx, index, head, base, begin) {
             continue;
         }
@@ -207,9 +269,8 @@ pub(super) fn wait_or_overrule(other: &Decision, priority: u32, spins: &mut u32)
 
 /// Draws a commit timestamp above everything that the transaction's commit has to exceed.
 #[inline]
-pub(super) fn draw<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
-    let floor =
-        cx.worker.commit_floor.max(cx.worker.snapshot).max(cx.worker.local.decision().floor());
+pub(super) fn draw<P: Protocol<Local = Local<M>>, M>(cx: &mut Context<'_, P>) {
+    let floor = cx.worker.commit_floor.max(cx.worker.snapshot).max(cx.worker.local.floor());
     loop {
         let commit = cx.core.clock.commit();
         // Greater, not equal: dependent commits must not tie. A tick passes in a few cycles.
@@ -223,7 +284,7 @@ pub(super) fn draw<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
 
 /// The commit point: one compare-and-swap on the decision word.
 #[inline]
-pub(super) fn decide<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) -> Step<P, bool> {
+pub(super) fn decide<P: Protocol<Local = Local<M>>, M>(cx: &mut Context<'_, P>) -> Step<P, bool> {
     match cx.worker.local.decision().commit(cx.worker.commit) {
         Ok(()) => {
             step::at(Point::DecideCommitted);
@@ -236,7 +297,7 @@ pub(super) fn decide<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) -> Ste
 
 /// Stamps the versions of a committed transaction and hands over what they replace.
 #[inline]
-pub(super) fn finish<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
+pub(super) fn finish<P: Protocol<Local = Local<M>>, M>(cx: &mut Context<'_, P>) {
     for write in &cx.worker.access.writes {
         // SAFETY: our own version; this step has been pinned since before it was installed.
         unsafe { &*write.version }.set_begin(cx.worker.commit);
@@ -247,7 +308,7 @@ pub(super) fn finish<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
 }
 
 /// Aborts, and takes back what was installed.
-pub(super) fn abort<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
+pub(super) fn abort<P: Protocol<Local = Local<M>>, M>(cx: &mut Context<'_, P>) {
     if let Some(decision) = cx.worker.local.decision {
         // SAFETY: retired at the end of this function.
         unsafe { decision.as_ref() }.abort();
@@ -261,7 +322,7 @@ pub(super) fn abort<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
     retire_decision(cx);
 }
 
-fn retire_decision<P: Protocol<Local = Local>>(cx: &mut Context<'_, P>) {
+fn retire_decision<P: Protocol<Local = Local<M>>, M>(cx: &mut Context<'_, P>) {
     if let Some(decision) = cx.worker.local.decision.take() {
         cx.worker.garbage.push(Garbage::Decision(decision));
     }

@@ -118,9 +118,10 @@ impl Protocol for Mvocc {
     }
 
     fn prepare(cx: &mut Cx<'_>, writes: Range<usize>) -> Step<Self, ()> {
-        multi_version::prepare(cx, writes, |_, write, base, _| {
+        multi_version::prepare(cx, writes, 0, |write, base, _| {
             let ignored = fault::on(fault::Fault::IgnoreBase);
-            write.kind != WriteKind::Based || base == write.base || ignored
+            let admitted = write.kind != WriteKind::Based || base == write.base || ignored;
+            admitted.then_some(()).ok_or(AbortReason::WriteConflict)
         })
     }
 

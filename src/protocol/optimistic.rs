@@ -1,6 +1,7 @@
-//! What the optimistic protocols with one committed version for each record have in common: a commit
-//! installs its versions over the committed ones, pending, and they either begin or go back. Unlike
-//! in `single_version.rs`, whose users hold locks of their own, others may meet what is pending.
+//! What the optimistic protocols with one committed version for each record have in common: a
+//! commit installs its versions over the committed ones, pending, and they either begin or go back.
+//! Unlike in `single_version.rs`, whose users hold locks of their own, others may meet what is
+//! pending.
 //!
 //! # Definitions
 //!
@@ -16,6 +17,11 @@
 //!    until that transaction ends, and never becomes the head again after another has committed. So
 //!    if the head is that version now, it was the newest committed one all the time since.
 //! 3. An overwritten version leaves its chain before the new one begins, which is what unlocks.
+//!
+//! # What a transaction may see
+//!
+//! Each read is of a committed version, but two reads need not be of one moment until the commit
+//! has checked them: a closure may run on an inconsistent state, and is then run again.
 
 use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteKind, WriteState};
 use super::context::Context;

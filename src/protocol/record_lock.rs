@@ -29,12 +29,15 @@
 //!
 //! # Who is next
 //!
-//! There is no queue in the order of arrival. A lock that becomes free goes to whoever looks first,
-//! but nobody is granted a lock while somebody *older* waits for one that conflicts; an upgrade,
-//! for which the others have to wait anyway, is not held back by that. So the oldest of those who
-//! wait for a lock is the next to get it, except for older ones that arrive, who are few.
+//! There is no queue in the order of arrival. A lock that becomes free goes to whoever looks first:
+//! to hand it to somebody who is not running would make everybody wait for that thread's turn on a
+//! core, at every lock, where there are more threads than cores. But whoever has waited for
+//! `LOCK_PRESSES_AFTER_US` *presses*, and then nobody younger is granted what conflicts, but for an
+//! upgrade, for whose owner the others have to wait anyway. So of those who press the oldest is the
+//! next, except for older ones that arrive, who are few.
 
 use crate::error::AbortReason;
+use crate::limits::LOCK_PRESSES_AFTER_US;
 use crate::sync::fault::{self, Fault};
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, CachePadded, Ordering, spin_loop};
 use std::sync::Arc;
@@ -55,6 +58,10 @@ const CHANGES: u64 = !0 << 48;
 
 /// Pauses after which a waiting thread lets others run: there may be more threads than cores.
 const PAUSES_MAX: u32 = if cfg!(loom) { u32::MAX } else { 64 };
+/// How long whoever waits lets younger ones pass.
+const PRESSES_AFTER: Duration = Duration::from_micros(LOCK_PRESSES_AFTER_US);
+/// Moments after which a waiting thread looks at the list although the word seems the same.
+const ROUNDS_MAX: u32 = 1_024;
 const NODES_PER_CHUNK: usize = if cfg!(loom) { 1 } else { 64 };
 
 /// How a lock is, or is to be, held.
@@ -130,13 +137,15 @@ mod state {
     pub(super) const WAITS_TO_OWN: u8 = 3;
     /// Shares the lock and waits for the others to leave.
     pub(super) const UPGRADES: u8 = 4;
+    /// Set while a node that waits does not let younger ones pass any more.
+    pub(super) const PRESSES: u8 = 8;
 
     pub(super) fn is_owner(state: u8) -> bool {
-        matches!(state, SHARES | OWNS | UPGRADES)
+        matches!(state & !PRESSES, SHARES | OWNS | UPGRADES)
     }
 
     pub(super) fn waits_to_own(state: u8) -> bool {
-        matches!(state, WAITS_TO_OWN | UPGRADES)
+        matches!(state & !PRESSES, WAITS_TO_OWN | UPGRADES)
     }
 }
 
@@ -222,28 +231,23 @@ impl Nodes {
     }
 }
 
-/// A wait that is a spin at first, lets other threads run after that, and ends.
-#[derive(Debug)]
+/// A wait that is a spin at first, and lets other threads run after that.
+#[derive(Default)]
 struct Patience {
     pauses: u32,
     since: Option<Instant>,
-    limit: Duration,
 }
 
 impl Patience {
-    fn new(limit: Duration) -> Self {
-        Patience { pauses: 0, since: None, limit }
-    }
-
-    /// Waits a moment; false if the time is over.
-    fn wait(&mut self) -> bool {
+    /// Waits a moment; returns how long this has lasted.
+    fn wait(&mut self) -> Duration {
         if self.pauses < PAUSES_MAX {
             self.pauses += 1;
             spin_loop();
-            return true;
+            return Duration::ZERO;
         }
         std::thread::yield_now();
-        self.since.get_or_insert_with(Instant::now).elapsed() < self.limit
+        self.since.get_or_insert_with(Instant::now).elapsed()
     }
 }
 
@@ -346,15 +350,14 @@ impl Lock {
     }
 
     fn wait<R: Rule>(&self, request: Request<'_>, limit: Duration) -> Result<(), AbortReason> {
-        let mut patience = Patience::new(limit);
-        let (mut waiting, mut over) = (false, None);
+        let mut patience = Patience::default();
+        let (mut waiting, mut presses, mut over) = (false, false, None);
         loop {
             let mut list = self.latch();
             let verdict = over.map_or_else(|| list.judge::<R>(&request), Err);
             match verdict {
                 Ok(Verdict::Granted) => list.grant(&request, waiting),
-                Ok(Verdict::Waits) if !waiting => list.enter(&request),
-                Ok(Verdict::Waits) => {}
+                Ok(Verdict::Waits) => list.enter(&request, waiting, presses),
                 Err(_) if waiting => list.withdraw(&request),
                 Err(_) => {}
             }
@@ -364,14 +367,19 @@ impl Lock {
                 Ok(Verdict::Waits) => waiting = true,
                 Err(reason) => return Err(reason),
             }
-            loop {
+            for round in 1.. {
+                let waited = patience.wait();
                 if request.node.party.is_wounded() {
                     over = Some(AbortReason::Wounded);
-                } else if !patience.wait() {
+                } else if waited >= limit {
                     over = Some(AbortReason::LockTimeout);
                 }
+                let presses_now = waited >= PRESSES_AFTER && !presses;
+                presses |= presses_now;
                 // Relaxed: a hint that there is something new; the latch is what acquires it.
-                if over.is_some() || self.word.load(Ordering::Relaxed) != seen {
+                let changed = self.word.load(Ordering::Relaxed) != seen;
+                // Now and then all the same: as many changes as can be counted bring the word back.
+                if changed || presses_now || over.is_some() || round == ROUNDS_MAX {
                     break;
                 }
             }
@@ -379,7 +387,7 @@ impl Lock {
     }
 
     fn latch(&self) -> Latched<'_> {
-        let mut patience = Patience::new(Duration::MAX);
+        let mut patience = Patience::default();
         loop {
             // Relaxed: the exchange checks it.
             let word = self.word.load(Ordering::Relaxed);
@@ -435,6 +443,7 @@ impl Latched<'_> {
             let theirs = other.state();
             let owns = state::is_owner(theirs) && (exclusive || theirs == state::OWNS);
             let comes_first = !request.upgrade
+                && theirs & state::PRESSES != 0
                 && (exclusive || state::waits_to_own(theirs))
                 && other.party.is_older_than(asking);
             if (owns || comes_first) && !fault::on(Fault::GrantUnchecked) {
@@ -456,17 +465,21 @@ impl Latched<'_> {
         self.changed = true;
     }
 
-    /// Begins to wait.
-    fn enter(&mut self, request: &Request<'_>) {
-        if !request.upgrade {
+    /// Begins to wait, or goes on.
+    fn enter(&mut self, request: &Request<'_>, waiting: bool, presses: bool) {
+        if !waiting && !request.upgrade {
             self.push(request.node);
         }
-        request.node.set_state(match (request.upgrade, request.mode) {
+        let waits = match (request.upgrade, request.mode) {
             (true, _) => state::UPGRADES,
             (false, Mode::Shared) => state::WAITS_TO_SHARE,
             (false, Mode::Exclusive) => state::WAITS_TO_OWN,
-        });
-        self.changed = true;
+        };
+        let new = if presses { waits | state::PRESSES } else { waits };
+        if !waiting || request.node.state() != new {
+            request.node.set_state(new);
+            self.changed = true;
+        }
     }
 
     /// Ends the wait without the lock.
@@ -691,7 +704,9 @@ mod tests {
     /// Waits until somebody of this age is in the list in this state.
     fn until_in_list(lock: &Lock, entry: (u64, u8)) {
         let begin = Instant::now();
-        while !list(lock).contains(&entry) {
+        let is_there =
+            |&(age, now): &(u64, u8)| (age, now) == entry || (age, now & !state::PRESSES) == entry;
+        while !list(lock).iter().any(is_there) {
             assert!(begin.elapsed() < AGES, "never: {entry:?}");
             std::thread::yield_now();
         }
@@ -705,10 +720,10 @@ mod tests {
         lock.acquire::<Wound>(four.node(0), Shared, MOMENT).expect("free");
         std::thread::scope(|scope| {
             ask::<Wound>(scope, (&lock, two.node(0)), (Exclusive, false), &answer);
-            until_in_list(&lock, (2, state::WAITS_TO_OWN));
+            until_in_list(&lock, (2, state::WAITS_TO_OWN | state::PRESSES));
             ask::<Wound>(scope, (&lock, one.node(0)), (Exclusive, false), &answer);
-            until_in_list(&lock, (1, state::WAITS_TO_OWN));
-            // A younger one could share the lock with its owner, but somebody older waits.
+            until_in_list(&lock, (1, state::WAITS_TO_OWN | state::PRESSES));
+            // A younger one could share the lock with its owner, but somebody older presses.
             let got = lock.acquire::<Wound>(three.node(0), Shared, MOMENT);
             assert_eq!(got, Err(AbortReason::LockTimeout));
             let got = lock.acquire::<Die>(three.node(0), Shared, MOMENT);
@@ -841,7 +856,8 @@ mod models {
 
     const AGES: Duration = Duration::MAX;
 
-    /// What the lock protects: loom sees it if two touch it at once, or without having synchronised.
+    /// What the lock protects: loom sees it if two touch it at once, or without having
+    /// synchronised.
     struct Guarded {
         lock: Lock,
         value: UnsafeCell<u64>,

@@ -20,8 +20,9 @@
 //! * *There is no thread that advances the epoch.* The first commit after 40 ms does. Nothing here
 //!   needs that all workers are within one epoch of each other: that serves Silo's log and its
 //!   snapshots, which are absent, so a transaction that only reads is validated like any other.
-//! * *Absent keys* are proved by empty index slots (`storage/hash_index.rs`), instead of by the
-//!   versions of tree nodes or by records inserted for the purpose.
+//! * *Absent keys* are proved by empty index slots (`storage/hash_index.rs`), and ranges by the
+//!   witnesses of the ordered index, instead of by the versions of tree nodes or by records
+//!   inserted for the purpose.
 //! * *Removed keys* are versions that say "absent". When such a record leaves the index its head
 //!   says dead for ever, so a read of it fails its validation.
 //!
@@ -38,7 +39,8 @@
 //! 2. *T reads v, W overwrites it.* T's check finds v at the head, or below T's own pending
 //!    version. Had W installed before, W's version would be there, pending or committed. So W
 //!    installs after T's check: m(T) < m(W). The same for an absent key: its slot is still empty at
-//!    T's check, so whoever inserts it does so later.
+//!    T's check, so whoever inserts it does so later. And for a range, of which the ordered index
+//!    says that nothing was inserted until T's check.
 //! 3. *T overwrites v, R wrote v.* T installs on stamped versions only: m(R) < m(T).
 //!
 //! Of two that overwrite what the other reads, the second to check finds the other's pending
@@ -52,7 +54,7 @@
 
 use super::access_set::AbsentEntry;
 use super::context::{Context, Core, Worker};
-use super::{Isolation, Progress, Protocol, Reads, Step, optimistic, single_version};
+use super::{Isolation, Progress, Protocol, Ranges, Reads, Step, optimistic, single_version};
 use crate::clock::Clock;
 use crate::limits::UNDECIDED_SPINS_MAX;
 use crate::storage::Words;
@@ -171,6 +173,7 @@ impl Protocol for Silo {
     const PROGRESS: Progress = Progress::Blocking;
     const READS: Reads = Reads::Newest;
     const VALIDATES_READ_ONLY: bool = true;
+    const RANGES: Ranges = Ranges::Validated;
 
     type Words = SiloWords;
     type Shared = Epoch;

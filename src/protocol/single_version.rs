@@ -38,12 +38,15 @@ pub(crate) fn present<W: Words>(record: &Record<W>) -> *mut Version<W> {
 
 /// Installs a write's version, or publishes its private record.
 pub(crate) fn install<P: Protocol>(cx: &mut Context<'_, P>, index: usize) -> Step<P, ()> {
+    step::at(Point::PrepareInstall);
     let write = &cx.worker.access.writes[index];
     // Newer than anything until it is stamped, so that reclamation leaves what is below alone.
     // SAFETY: the version is ours.
     unsafe { &*write.version }.set_begin(TIMESTAMP_MAX);
     if write.kind == WriteKind::Insert {
-        return install::publish_record(cx, index);
+        install::publish_record(cx, index)?;
+        step::at(Point::PrepareInstalled);
+        return Ok(());
     }
     // SAFETY: the record of an open transaction's write is alive.
     let record = unsafe { &*write.record };
@@ -55,6 +58,7 @@ pub(crate) fn install<P: Protocol>(cx: &mut Context<'_, P>, index: usize) -> Ste
         let (base, begin) = newest(record);
         // Reclamation may just have returned the record's ticket: then look again.
         if install::install_on(cx, index, head, base, begin) {
+            step::at(Point::PrepareInstalled);
             return Ok(());
         }
     }
@@ -71,6 +75,7 @@ pub(crate) fn draw<P: Protocol>(cx: &mut Context<'_, P>) {
     while cx.worker.commit <= floor {
         cx.worker.commit = cx.core.clock.commit();
     }
+    step::at(Point::PrepareDrawn);
 }
 
 /// Checks absences under which no lock lies: a key without a record still has none, and the record
@@ -108,6 +113,7 @@ pub(crate) fn stamp<P: Protocol>(cx: &mut Context<'_, P>) {
     for write in &cx.worker.access.writes {
         // SAFETY: our own version; this step has been pinned since before it was installed.
         unsafe { &*write.version }.set_begin(cx.worker.commit);
+        step::at(Point::FinishStamped);
     }
     install::supersede(cx);
 }

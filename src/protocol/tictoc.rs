@@ -29,13 +29,18 @@
 //! like a value. But the word of a removed version goes away with its record, and where a key never
 //! was there is nothing to carry a word. So a table of words, by hash, has for all absent keys of a
 //! bucket one number, the *absence*: not below the write time of any remove and the commit time of
-//! any reader of an absence. It only grows.
+//! any reader of an absence. It only grows. (That keys share it makes others commit later than they
+//! had to, and no more.)
 //!
 //! * Who has read an absence (no record, a record without a version, a version that says "absent")
 //!   commits at the absence or later, raises it to its commit time, and *then* checks that the key
 //!   is still absent: the same head, not dead, or the same empty slot.
 //! * Who writes over an absence installs, and *then* loads the absence, and commits above it.
 //! * Who removes raises it to its commit time, and then publishes.
+//!
+//! A range says of further keys that they are absent, so it has such a number as well: one for each
+//! shard, which is raised by whoever reads a range there and by whoever removes a key of an ordered
+//! table, and loaded by whoever inserts one. The check is then that of the ordered index.
 //!
 //! These are sequentially consistent. So if a writer's install comes after a reader's check, its
 //! load comes after the reader's raise and it commits above the reader; else the reader finds its
@@ -60,9 +65,10 @@
 //! may commit at a lower time, and a third may see the second and not the first (the test
 //! `an_order_that_is_not_that_of_real_time` shows it).
 
-use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteState};
+use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteKind, WriteState};
 use super::context::{Context, Core, Worker};
-use super::{Isolation, Progress, Protocol, Reads, Step, optimistic, single_version};
+use super::stamps::{ByHash, ByShard, raise, seen};
+use super::{Isolation, Progress, Protocol, Ranges, Reads, Step, optimistic, single_version};
 use crate::limits::UNDECIDED_SPINS_MAX;
 use crate::storage::Words;
 use crate::storage::hash_index::Witness;
@@ -78,9 +84,6 @@ const WRITE_BITS: u32 = 48;
 const WRITE_TIME: u64 = (1 << WRITE_BITS) - 1;
 const DIFFERENCE_MAX: u64 = (1 << 15) - 1;
 const LOCKED: u64 = 1 << 63;
-
-/// Buckets of absent keys in each store.
-const ABSENCES: usize = if cfg!(loom) { 1 } else { 1 << 12 };
 
 /// Optimistic concurrency control with data-driven timestamps (`TicToc`: Yu et al., SIGMOD 2016).
 #[derive(Debug)]
@@ -174,39 +177,36 @@ impl Lifetime {
     }
 }
 
-/// The absences, by the low half of a key's hash.
-#[derive(Debug)]
-pub struct Absences(Box<[AtomicU64]>);
-
-impl Default for Absences {
-    fn default() -> Self {
-        Absences((0..ABSENCES).map(|_| AtomicU64::new(0)).collect())
-    }
+/// The absences of all keys, and those of further keys in ranges.
+#[derive(Debug, Default)]
+pub struct Absences {
+    keys: ByHash<AtomicU64>,
+    ranges: ByShard<AtomicU64>,
 }
 
 impl Absences {
-    fn word(&self, hash: u32) -> &AtomicU64 {
-        &self.0[hash as usize % ABSENCES]
-    }
-
-    /// The present absence of a hash.
-    pub(super) fn get(&self, hash: u32) -> u64 {
-        // SeqCst: a writer's load comes after its install in the one order; see the module's text.
-        model_fence();
-        self.word(hash).load(Ordering::SeqCst)
+    /// The present absence of a hash, of which the low half is enough.
+    pub(super) fn of_key(&self, hash: u32) -> u64 {
+        seen(self.keys.at(hash))
     }
 
     /// Raises it to `time`.
-    pub(super) fn raise(&self, hash: u32, time: u64) {
-        if fault::on(Fault::AbsenceUnraised) {
-            return;
+    pub(super) fn raise_key(&self, hash: u32, time: u64) {
+        if !fault::on(Fault::AbsenceUnraised) {
+            raise(self.keys.at(hash), time);
         }
-        // SeqCst: the reader's check comes after this in the one order, whether or not the word
-        // had to be changed; see the module's text.
-        if self.word(hash).load(Ordering::SeqCst) < time {
-            // SeqCst: as above.
-            self.word(hash).fetch_max(time, Ordering::SeqCst);
-        }
+        // The caller's check stays behind it.
+        model_fence();
+    }
+
+    /// The same for the ranges of a shard.
+    fn of_ranges(&self, shard: u32) -> u64 {
+        seen(self.ranges.at(shard))
+    }
+
+    fn raise_ranges(&self, shard: u32, time: u64) {
+        raise(self.ranges.at(shard), time);
+        // The caller's check stays behind it.
         model_fence();
     }
 }
@@ -236,6 +236,11 @@ fn overwritten<'v>(write: &WriteEntry<TicTocWords>) -> Option<&'v Version<TicToc
     unsafe { value((*write.version).older()) }
 }
 
+fn in_ordered_table(write: &WriteEntry<TicTocWords>) -> bool {
+    // SAFETY: tables live as long as the store.
+    unsafe { &*write.table }.is_ordered()
+}
+
 /// Makes sure that what was read holds at the transaction's commit time.
 fn holds(cx: &Cx<'_>, read: &ReadEntry<TicTocWords>) -> bool {
     let time = cx.worker.local.time;
@@ -245,7 +250,7 @@ fn holds(cx: &Cx<'_>, read: &ReadEntry<TicTocWords>) -> bool {
         return version.word.extend(time) || optimistic::locked_over(cx, read);
     }
     // SAFETY: records that an open transaction has read are not freed.
-    cx.core.shared.raise(unsafe { (*read.record).hash }, time);
+    cx.core.shared.raise_key(unsafe { (*read.record).hash }, time);
     optimistic::is_newest(cx, read)
 }
 
@@ -259,6 +264,7 @@ impl Protocol for TicToc {
     const PROGRESS: Progress = Progress::Blocking;
     const READS: Reads = Reads::Newest;
     const VALIDATES_READ_ONLY: bool = true;
+    const RANGES: Ranges = Ranges::Validated;
 
     type Words = TicTocWords;
     type Shared = Absences;
@@ -311,19 +317,25 @@ impl Protocol for TicToc {
         for write in &access.writes {
             time = time.max(match overwritten(write) {
                 Some(version) => version.word.next_write(),
-                None => absences.get(write.hash as u32) + 1,
+                None => absences.of_key(write.hash as u32) + 1,
             });
+            if write.kind == WriteKind::Insert && in_ordered_table(write) {
+                time = time.max(absences.of_ranges(write.shard) + 1);
+            }
         }
         for read in &access.reads {
             // SAFETY: read by this transaction.
             time = time.max(match unsafe { value(read.version) } {
                 Some(version) => version.word.write_time(),
                 // SAFETY: records that an open transaction has read are not freed.
-                None => absences.get(unsafe { (*read.record).hash }),
+                None => absences.of_key(unsafe { (*read.record).hash }),
             });
         }
         for absent in &access.absents {
-            time = time.max(absences.get(absent.hash as u32));
+            time = time.max(absences.of_key(absent.hash as u32));
+        }
+        for range in &access.ranges {
+            time = time.max(absences.of_ranges(range.shard));
         }
         cx.worker.local.time = time;
         step::at(Point::PrepareDrawn);
@@ -340,10 +352,14 @@ impl Protocol for TicToc {
             }
         }
         for absent in &cx.worker.access.absents[absents] {
-            cx.core.shared.raise(absent.hash as u32, cx.worker.local.time);
+            cx.core.shared.raise_key(absent.hash as u32, cx.worker.local.time);
             if !optimistic::is_absent(cx, absent) {
                 return Err(optimistic::appeared(absent));
             }
+        }
+        // What was inserted into the ranges is looked for when every shard has voted.
+        for range in &cx.worker.access.ranges {
+            cx.core.shared.raise_ranges(range.shard, cx.worker.local.time);
         }
         Ok(())
     }
@@ -362,7 +378,10 @@ impl Protocol for TicToc {
             }
             // SAFETY: our own version, while this step is pinned.
             if unsafe { (*write.version).is_tombstone() } {
-                cx.core.shared.raise(write.hash as u32, time);
+                cx.core.shared.raise_key(write.hash as u32, time);
+                if in_ordered_table(write) {
+                    cx.core.shared.raise_ranges(write.shard, time);
+                }
             }
         }
         optimistic::publish(cx, |word| word.begin(time));

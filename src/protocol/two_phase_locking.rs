@@ -2,8 +2,8 @@
 //! [`Policy`], and the only difference between `2pl-nowait`, `2pl-waitdie` and `2pl-woundwait`.
 //!
 //! Two-phase locking is due to Eswaran, Gray, Lorie, Traiger (CACM 1976). A transaction shares the
-//! lock of a record when it reads it and has it to itself when it writes it, or reads it in order to
-//! write it; a shared lock can be upgraded. Every lock is kept until the outcome is decided and
+//! lock of a record when it reads it and has it to itself when it writes it, or reads it in order
+//! to write it; a shared lock can be upgraded. Every lock is kept until the outcome is decided and
 //! cleaned up.
 //!
 //! # Departures
@@ -11,9 +11,10 @@
 //! * There are no locks on gaps or keys without a record. An absence is proved by a witness (see
 //!   `storage/hash_index.rs`), which is validated at commit while every lock is held. So a
 //!   transaction that found a key absent can still abort at its commit, and one that only reads
-//!   comes to a commit too.
-//! * Locks lie in the records, not in a lock table, and there is no deadlock detection: the policies
-//!   prevent deadlocks.
+//!   comes to a commit too. A range of an ordered table is validated in the same way, by the leaves
+//!   that it went through; the records in it are locked.
+//! * Locks lie in the records, not in a lock table, and there is no deadlock detection: the
+//!   policies prevent deadlocks.
 //! * A thread waits for a lock within an operation, so it keeps unlinked memory from being freed
 //!   while it waits; and no longer than `LOCK_WAIT_MAX_MS`, because the owner may have stopped.
 //! * New versions are installed at commit, under the locks, so an abort before that has nothing to
@@ -32,14 +33,15 @@
 //!    U's record was not there yet: T's validation loads the slot that proves the absence after
 //!    s(T), and finds it still empty, so U publishes its record later, and s(U) is later still. If
 //!    U's record had been there and was gone again, s(U) is before T's lookup. T's own records are
-//!    passed by, because T inserted the key after it had found it absent.
+//!    passed by, because T inserted the key after it had found it absent. A range is the absence of
+//!    all keys but those that were found in it.
 //! 3. *Two that pass each other.* If T and U each insert what the other found absent, both publish
 //!    before they validate, and publishing and validating stand in one order (SeqCst): at least one
 //!    finds the other's record, and aborts.
 //! 4. *A record without a value* (a tombstone, or what an aborted insert left) is locked like any
 //!    other, but reclamation takes it out of use at any time, and then its key may get a new record
-//!    that T's lock does not protect. So T validates that the record is still in use. If it is, at a
-//!    load after s(T), the new record is published after that: as in 2.
+//!    that T's lock does not protect. So T validates that the record is still in use. If it is, at
+//!    a load after s(T), the new record is published after that: as in 2.
 //! 5. *Deletes* write a tombstone and are writes like any other. An install on a record that went
 //!    out of use fails, and so does the transaction; its retry finds the new record or none. The
 //!    tombstone is newer than anything until the commit is decided, so nobody buries it before.
@@ -64,6 +66,7 @@ use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crate::sync::fault::{self, Fault};
+use crate::sync::step::{self, Step as Point};
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -142,6 +145,15 @@ impl Local {
 
 type Cx<'a, R> = Context<'a, TwoPhaseLocking<R>>;
 
+/// Gives up if somebody older has asked for it.
+#[inline]
+fn heed_wounds<R: Policy>(cx: &Cx<'_, R>) -> Step<TwoPhaseLocking<R>, ()> {
+    if cx.worker.local.nodes.party().is_wounded() {
+        return Err(Conflict::new(AbortReason::Wounded));
+    }
+    Ok(())
+}
+
 /// Gets the lock of a record, or the one that it has into this mode. True if it is a new one.
 #[inline]
 fn lock<R: Policy>(
@@ -149,11 +161,9 @@ fn lock<R: Policy>(
     record: &Record<LockWords>,
     mode: Mode,
 ) -> Step<TwoPhaseLocking<R>, bool> {
+    heed_wounds(cx)?;
     let refused = |reason| Conflict::at(reason, record);
     let local = &mut cx.worker.local;
-    if local.nodes.party().is_wounded() {
-        return Err(refused(AbortReason::Wounded));
-    }
     // A lock of our own is not free.
     let known = if record.word.is_free() { None } else { local.find(record) };
     let node = local.nodes.get(known.unwrap_or(local.locked.len()));
@@ -188,6 +198,7 @@ impl<R: Policy> Protocol for TwoPhaseLocking<R> {
     const PROGRESS: Progress = Progress::Blocking;
     const READS: Reads = Reads::Newest;
     const VALIDATES_READ_ONLY: bool = true;
+    const TAKES_LOCKS: bool = true;
     const RANGES: Ranges = Ranges::Validated;
 
     type Words = LockWords;
@@ -236,6 +247,7 @@ impl<R: Policy> Protocol for TwoPhaseLocking<R> {
         hash: u64,
         shard: u32,
     ) -> Step<Self, ()> {
+        heed_wounds(cx)?;
         cx.worker.access.absents.push(AbsentEntry { witness, table, hash, shard });
         Ok(())
     }
@@ -279,6 +291,7 @@ impl<R: Policy> Protocol for TwoPhaseLocking<R> {
 
     #[inline]
     fn decide(_cx: &mut Cx<'_, R>) -> Step<Self, bool> {
+        step::at(Point::DecideCommitted);
         Ok(true)
     }
 
@@ -301,3 +314,198 @@ impl<R: Policy> Protocol for TwoPhaseLocking<R> {
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Record<LockWords>>() == 24);
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::error::TransactionError;
+    use crate::protocol::{NoWait, WaitDie, WoundWait};
+    use crate::store::{Store, Table};
+    use crate::sync::fault::Armed;
+
+    fn store_of<P: Protocol>(shards: usize) -> (Store<P>, Table<u64, u64, P>) {
+        let store = Store::builder().shards(shards).build_with::<P>().expect("valid");
+        let table = store.table("t").expect("a new table");
+        store.transact(|tx| (0..4).try_for_each(|key| tx.put(&table, key, 0))).expect("alone");
+        (store, table)
+    }
+
+    fn reason<T>(outcome: Result<T, TransactionError>) -> Option<AbortReason> {
+        outcome.err()?.abort().map(crate::error::Abort::reason)
+    }
+
+    #[test]
+    fn without_waiting_whoever_asks_second_aborts() {
+        let (store, table) = store_of::<NoWait>(1);
+        let (one, two, three) = (store.begin(), store.begin(), store.begin());
+        let (one, two, three) = (one.expect("room"), two.expect("room"), three.expect("room"));
+        assert_eq!(one.get(&table, &1), Ok(Some(&0)));
+        assert_eq!(two.get(&table, &1), Ok(Some(&0)), "readers share");
+        assert_eq!(reason(three.put(&table, 1, 3)), Some(AbortReason::LockConflict));
+        assert_eq!(reason(two.put(&table, 1, 2)), Some(AbortReason::LockConflict));
+        drop(two);
+        one.put(&table, 1, 1).expect("the only reader upgrades");
+        assert_eq!(reason(store.begin().expect("room").get(&table, &1)), {
+            Some(AbortReason::LockConflict)
+        });
+        one.commit().expect("it has its locks");
+        assert_eq!(store.view(|tx| Ok(tx.get(&table, &1)?.copied())), Ok(Some(1)));
+    }
+
+    #[test]
+    fn an_update_reads_with_the_intent_to_write() {
+        let (store, table) = store_of::<NoWait>(1);
+        let one = store.begin().expect("room");
+        one.update(&table, &1, |value| {
+            let other = store.begin().expect("room");
+            assert_eq!(reason(other.get(&table, &1)), Some(AbortReason::LockConflict));
+            value + 1
+        })
+        .expect("alone");
+        one.commit().expect("alone");
+    }
+
+    #[test]
+    fn the_younger_one_dies() {
+        let (store, table) = store_of::<WaitDie>(1);
+        let (old, young) = (store.begin().expect("room"), store.begin().expect("room"));
+        assert_eq!(old.get(&table, &1), Ok(Some(&0)));
+        assert_eq!(reason(young.put(&table, 1, 2)), Some(AbortReason::LockDie));
+        old.put(&table, 1, 1).expect("the young one owns nothing");
+        old.commit().expect("it has its locks");
+    }
+
+    #[test]
+    fn the_younger_one_is_wounded_and_gives_its_locks_back() {
+        let (store, table) = store_of::<WoundWait>(1);
+        let (old, young) = (store.begin().expect("room"), store.begin().expect("room"));
+        young.put(&table, 1, 2).expect("free");
+        let (wounded, is_wounded) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let (table, young) = (&table, Sent(young));
+            scope.spawn(move || {
+                let young = young;
+                // Until it notices.
+                while let Ok(value) = young.0.get(table, &2) {
+                    assert_eq!(value, Some(&0));
+                    std::thread::yield_now();
+                }
+                wounded.send(reason(young.0.get(table, &3))).expect("the test listens");
+                drop(young);
+            });
+            old.put(table, 1, 1).expect("the young one has gone");
+        });
+        // The first failure was the wound; after it the transaction can only end.
+        assert_eq!(is_wounded.recv(), Ok(None));
+        old.commit().expect("it has its locks");
+        assert_eq!(store.view(|tx| Ok(tx.get(&table, &1)?.copied())), Ok(Some(1)));
+        assert_eq!(store.stats().aborts_for(AbortReason::Wounded), 1);
+    }
+
+    /// A transaction that goes to another thread, which then is the only one to use it.
+    struct Sent<'s>(crate::store::Transaction<'s, WoundWait>);
+    // SAFETY: a transaction refers to no thread; it is not `Send` because it is not `Sync` either.
+    unsafe impl Send for Sent<'_> {}
+
+    /// Each finds absent what the other inserts. Returns how the second one ends.
+    fn skew_of_absences<R: Policy>(shards: usize) -> Option<AbortReason> {
+        let (store, table) = store_of::<TwoPhaseLocking<R>>(shards);
+        let (one, two) = (store.begin().expect("room"), store.begin().expect("room"));
+        assert_eq!(one.get(&table, &100), Ok(None));
+        assert_eq!(two.get(&table, &101), Ok(None));
+        one.put(&table, 101, 1).expect("no lock lies there");
+        two.put(&table, 100, 2).expect("no lock lies there");
+        one.commit().expect("nothing has changed yet");
+        reason(two.commit())
+    }
+
+    #[test]
+    fn of_two_that_insert_what_the_other_found_absent_one_aborts() {
+        let _armed = Armed::new(None);
+        for shards in [1, 4] {
+            let validated = Some(AbortReason::ReadValidation);
+            assert_eq!(skew_of_absences::<crate::protocol::no_wait::Refuse>(shards), validated);
+            assert_eq!(skew_of_absences::<crate::protocol::wait_die::Die>(shards), validated);
+            assert_eq!(skew_of_absences::<crate::protocol::wound_wait::Wound>(shards), validated);
+        }
+    }
+
+    /// Reads a deleted key, whose record is then taken out of use and replaced by another one.
+    /// Returns how the reader ends.
+    fn absence_in_a_record_that_goes() -> Option<AbortReason> {
+        let (store, table) = store_of::<NoWait>(1);
+        store.transact(|tx| tx.remove(&table, &1)).expect("alone");
+        let reader = store.begin_view().expect("room");
+        assert_eq!(reader.get(&table, &1), Ok(None), "by its tombstone");
+        // Commits of others make reclamation look around.
+        for key in 0..100_000 {
+            let replaced = store.begin().and_then(|tx| {
+                tx.put(&table, 1, 5)?;
+                tx.commit()
+            });
+            match reason(replaced) {
+                None => return reason(reader.commit()),
+                Some(AbortReason::LockConflict | AbortReason::WriteConflict) => {}
+                Some(other) => panic!("{other}"),
+            }
+            store.transact(|tx| tx.put(&table, 1_000 + key % 10, key)).expect("alone");
+        }
+        panic!("the record of the deleted key is never taken out of use");
+    }
+
+    #[test]
+    fn an_absence_ends_when_the_deleted_record_goes() {
+        let _armed = Armed::new(None);
+        assert_eq!(absence_in_a_record_that_goes(), Some(AbortReason::ReadValidation));
+    }
+
+    /// Both tests above must be able to fail.
+    #[test]
+    fn skipped_validation_is_noticed() {
+        let _armed = Armed::new(Some(Fault::SkipValidation));
+        assert_eq!(skew_of_absences::<crate::protocol::no_wait::Refuse>(1), None);
+        assert_eq!(absence_in_a_record_that_goes(), None);
+    }
+
+    #[test]
+    fn a_lock_is_found_among_few_and_among_many() {
+        let mut local = Local::default();
+        let record = |number: usize| std::ptr::without_provenance(16 * (number + 1));
+        for number in 0..10 * LINEAR_MAX {
+            assert_eq!(local.find(record(number)), None);
+            local.push(record(number));
+            for earlier in [0, number / 2, number] {
+                assert_eq!(local.find(record(earlier)), Some(earlier));
+            }
+        }
+    }
+
+    #[test]
+    fn many_locks_are_found_again_and_all_given_back() {
+        const KEYS: u64 = 10 * LINEAR_MAX as u64;
+        let (store, table) = store_of::<NoWait>(4);
+        store.transact(|tx| (0..KEYS).try_for_each(|key| tx.put(&table, key, 0))).expect("alone");
+        for committed in [false, true] {
+            let many = store.begin().expect("room");
+            for key in 0..KEYS {
+                assert_eq!(many.get(&table, &key), Ok(Some(&0)));
+            }
+            for key in (0..KEYS).rev() {
+                assert_eq!(many.get(&table, &key), Ok(Some(&0)));
+                if key % 2 == 0 {
+                    assert_eq!(many.update(&table, &key, |value| value + 1), Ok(true));
+                } else {
+                    many.put(&table, key, 1).expect("an upgrade");
+                }
+            }
+            if committed {
+                many.commit().expect("alone");
+            }
+        }
+        let all = store.begin().expect("room");
+        for key in 0..KEYS {
+            assert_eq!(all.update(&table, &key, |value| value + 1), Ok(true));
+        }
+        all.commit().expect("every lock is free");
+    }
+}

@@ -1,5 +1,6 @@
-//! `2pl-waitdie`: two-phase locking in which only the older transaction waits (Rosenkrantz, Stearns,
-//! Lewis, TODS 1978). The younger one dies: it aborts, and keeps its age when it tries again.
+//! `2pl-waitdie`: two-phase locking in which only the older transaction waits (Rosenkrantz,
+//! Stearns, Lewis, TODS 1978). The younger one dies: it aborts, and keeps its age when it tries
+//! again.
 //!
 //! The age is the snapshot of a transaction's first attempt (`Store::transact` keeps it; a
 //! transaction that the caller retries is a new one each time), and the worker's number where two
@@ -13,12 +14,12 @@
 //!
 //! # No starvation
 //!
-//! There is no queue in the order of arrival. What holds is this: *the oldest open transaction never
-//! dies, and gets each lock after finitely many commits and aborts of younger ones*, if these end at
-//! all. It waits for owners only, which are younger; and while it waits, a younger one that asks for
-//! the lock in a conflicting mode dies. An age never changes, so each transaction becomes the oldest
-//! in time. (A wait also ends after `LOCK_WAIT_MAX_MS`; the age is kept then too.) A younger one may
-//! die many times before.
+//! There is no queue in the order of arrival. What holds is this: *the oldest open transaction
+//! never dies, and gets each lock after finitely many commits and aborts of younger ones*, if these
+//! end at all. It waits for owners only, which are younger; and once it presses (see
+//! `record_lock.rs`), a younger one that asks for the lock in a conflicting mode dies. An age never
+//! changes, so each transaction becomes the oldest in time. (A wait also ends after
+//! `LOCK_WAIT_MAX_MS`; the age is kept then too.) A younger one may die many times before.
 
 use super::record_lock::{Party, Rule};
 use super::two_phase_locking::{Policy, TwoPhaseLocking};

@@ -7,24 +7,25 @@
 //!
 //! # What a wound is
 //!
-//! A flag that its owner looks at when it asks for a lock, and while it waits for one. It then
+//! A flag that its owner looks at in each operation, and while it waits for a lock. It then
 //! aborts, and gives its locks back itself; the older one waits for that. Nobody takes a lock away,
 //! so a wounded transaction still reads consistent values, and one that is computing between two
-//! operations holds the older one up until it goes on. As in the paper, a wound that comes after the
-//! transaction began to terminate has no effect: once `commit` is called it asks for no lock that
-//! somebody else could own, and committing frees its locks as soon as aborting would.
+//! operations holds the older one up until it goes on. As in the paper, a wound that comes after
+//! the transaction began to terminate has no effect: once `commit` is called it asks for no lock
+//! that somebody else could own, and committing frees its locks as soon as aborting would.
 //!
 //! # No deadlock
 //!
 //! Whenever a waiting transaction looks at the lock, it wounds every younger one whom it waits for,
-//! and it looks whenever the list has changed. In a cycle somebody waits for a younger one, which is
-//! wounded, and which waits itself: it notices and gives up.
+//! and it looks whenever the list has changed. In a cycle somebody waits for a younger one, which
+//! is wounded, and which waits itself: it notices and gives up.
 //!
 //! # No starvation
 //!
 //! There is no queue in the order of arrival. What holds is this: *the oldest open transaction is
-//! never wounded, and gets each lock after the owners of that moment have ended*, if they end at
-//! all. While it waits, a younger one that asks for the lock in a conflicting mode waits behind it.
+//! never wounded, and gets each lock after finitely many younger owners have ended*, if they end at
+//! all. It wounds whoever owns the lock each time it looks; and once it presses (see
+//! `record_lock.rs`), a younger one that asks for the lock in a conflicting mode waits behind it.
 //! An age never changes, so each transaction becomes the oldest in time. (A wait also ends after
 //! `LOCK_WAIT_MAX_MS`; the age is kept then too.)
 

@@ -206,7 +206,10 @@ fn audits_value(audits: &Audits) -> Value {
             "elapsed_s": counts.elapsed.as_secs_f64(),
         })
     };
-    let finding = |finding: &Finding| json!({ "what": finding.what, "holds": finding.holds, "evidence": finding.evidence });
+    let finding = |finding: &Finding| {
+        let Finding { what, holds, evidence } = finding;
+        json!({ "what": what, "holds": holds, "evidence": evidence })
+    };
     let findings: Vec<Value> = audits.findings.iter().map(finding).collect();
     let broken = audits.broken.iter().map(|(moment, found)| {
         let mut value = finding(found);

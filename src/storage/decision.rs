@@ -61,8 +61,10 @@ pub(crate) struct Decision {
 }
 
 impl Decision {
-    pub(crate) fn new(priority: u32) -> Self {
-        Decision { word: AtomicU64::new(UNDECIDED), priority }
+    /// An undecided one. What its transaction commits above anyway may be the floor already: then
+    /// snapshots below that pass its versions by at once.
+    pub(crate) fn new(priority: u32, floor: u64) -> Self {
+        Decision { word: AtomicU64::new(floor << 2 | UNDECIDED), priority }
     }
 
     pub(crate) fn priority(&self) -> u32 {
@@ -180,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_decision_is_taken_once() {
-        let decision = Decision::new(0);
+        let decision = Decision::new(0, 0);
         assert_eq!(decision.outcome(), Outcome::Undecided { floor: 0 });
         assert_eq!(decision.settle_for(7, 0), None);
         assert_eq!(decision.floor(), 7);
@@ -191,7 +193,7 @@ mod tests {
         assert_eq!(decision.abort(), Outcome::Committed(8));
         assert_eq!(decision.settle_for(100, 0), Some(8));
 
-        let decision = Decision::new(3);
+        let decision = Decision::new(3, 0);
         assert_eq!(decision.abort(), Outcome::Aborted);
         assert_eq!(decision.commit(8), Err(Refusal::Aborted));
         assert_eq!(decision.settle_for(100, 0), None);

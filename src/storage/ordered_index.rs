@@ -3,8 +3,8 @@
 //!
 //! # Layout
 //!
-//! A tree of nodes of several cache lines. A *leaf* holds up to 48 sorted records and behind them 14
-//! slots, which later inserts fill from the first to the last. An *inner node* holds up to 64
+//! A tree of nodes of several cache lines. A *leaf* holds up to 48 sorted records and behind them
+//! 14 slots, which later inserts fill from the first to the last. An *inner node* holds up to 64
 //! children and the fences between them. Beside each record (or fence) lies its *head*, eight bytes
 //! of the key that sort as the key does, so that a search reads the lines of a node and looks at
 //! records only where heads tie. The keys of a node's range share the bytes that its two fences
@@ -12,8 +12,8 @@
 //!
 //! The tree follows the BzTree (Arulraj, Levandoski, Minhas, Larson, VLDB 2018) in what it does: a
 //! node is never changed where readers search it, it is frozen and replaced. It departs from it in
-//! how: instead of a multi-word compare-and-swap, each inner node has one *intent* word, which
-//! says what is to become of it before anything is frozen.
+//! how: instead of a multi-word compare-and-swap, each inner node has one *intent* word, which says
+//! what is to become of it before anything is frozen.
 //!
 //! # Definitions
 //!
@@ -24,12 +24,12 @@
 //!
 //! # Invariants
 //!
-//! 1. A node's range, its sorted entries and its fences never change. A slot goes empty -> record or
-//!    empty -> frozen and never back, and slots fill in order. So a key is in the sorted entries, in
-//!    the filled slots or nowhere, and two inserts of one key meet in the same slot.
-//! 2. A frozen node never changes. Only frozen nodes are copied, and a node stops being current only
-//!    after it was frozen. So an insert, a removal or a swing that succeeds has changed a current
-//!    node, and every copy shows it.
+//! 1. A node's range, its sorted entries and its fences never change. A slot goes empty -> record
+//!    or empty -> frozen and never back, and slots fill in order. So a key is in the sorted
+//!    entries, in the filled slots or nowhere, and two inserts of one key meet in the same slot.
+//! 2. A frozen node never changes. Only frozen nodes are copied, and a node stops being current
+//!    only after it was frozen. So an insert, a removal or a swing that succeeds has changed a
+//!    current node, and every copy shows it.
 //! 3. The ranges of the current nodes of a level cover all keys, once: a replacement covers exactly
 //!    what it replaces, and one compare-and-swap of one link puts it in place.
 //! 4. An inner node's intent is decided once, before its first link is frozen, and it names the
@@ -61,6 +61,8 @@
 //! [`OrderedIndex::unchanged_in_place`] says yes after the new snapshot was drawn, and no cursor.
 
 mod cursor;
+mod inner;
+mod leaf;
 mod node;
 mod rebuild;
 
@@ -70,7 +72,9 @@ use super::record::Record;
 use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step};
 use crate::sync::{AtomicPtr, Ordering, model_fence};
-use node::{Extent, Fence, Inner, KeyOf, Leaf, Link, Node, Places, SLOTS, Side, Slot, prefetch};
+use inner::{Inner, Side};
+use leaf::{Extent, Leaf, Places, Slot};
+use node::{Fence, KeyOf, Link, Node, SLOTS, prefetch};
 use rebuild::Builder;
 use std::cmp;
 use std::ops::Bound;
@@ -267,8 +271,8 @@ impl<W: Words> OrderedIndex<W> {
         (unsafe { &*link.cast::<Leaf<W>>() }, link)
     }
 
-    /// Looks for the record of a key. Records that are out of use are passed by. (Tables look points
-    /// up in their hash index.)
+    /// Looks for the record of a key. Records that are out of use are passed by. (Tables look
+    /// points up in their hash index.)
     #[cfg(test)]
     pub(crate) fn find(&self, key: &impl Sought<W>, order: &impl KeyOrder<W>) -> Lookup<W> {
         let (leaf, _) = self.leaf_of(key, order);

@@ -3,8 +3,8 @@
 use super::ordered_index::{head_of_bytes, shared_bytes};
 use super::payload::Key;
 
-/// A key type with an order. Implemented for integers, `bool`, `char`, byte strings, strings, arrays
-/// of bytes, and pairs and triples of these.
+/// A key type with an order. Implemented for integers, `bool`, `char`, byte strings, strings,
+/// arrays of bytes, and pairs and triples of these.
 ///
 /// A type of your own needs no method: `impl OrderedKey for MyKey {}` works, and every step of a
 /// search then compares keys. With a good [`OrderedKey::head`] it compares eight bytes that lie in
@@ -38,8 +38,8 @@ pub trait OrderedKey: Key + Ord + ToOwned<Owned: Send + Sync> {
         0
     }
 
-    /// In how many leading bytes this key and a higher one agree, and hence all keys between them. 0
-    /// for a type that is not a string of bytes.
+    /// In how many leading bytes this key and a higher one agree, and hence all keys between them.
+    /// 0 for a type that is not a string of bytes.
     #[must_use]
     fn shared(&self, higher: &Self) -> u32 {
         let _ = higher;

@@ -12,15 +12,16 @@
 //! 1. Only the holder of the record's prune right unlinks versions below the newest committed one.
 //! 2. An unlinked version's block is used again at once if every open snapshot is above the begin
 //!    of the version that it was linked from: nobody who is open ever walks that far. Otherwise it
-//!    waits in limbo, because a reader on its way to an older version may stand on it.
+//!    waits in limbo, because a reader on its way to an older version may stand on it. (Where
+//!    transactions commit below open snapshots it always waits: the reader may have set out
+//!    before.)
 //!
 //! The second point is what makes the common case cheap: without an old snapshot, a version goes
 //! from its chain to the free list with no grace period, while it is still in the cache.
 
 use super::Words;
-use super::decision::Outcome;
 use super::record::Record;
-use super::version::{Stamp, Version};
+use super::version::{Stamp, Version, committed_begin};
 use crate::reclaim::watermark::Live;
 use std::ptr::NonNull;
 
@@ -35,6 +36,8 @@ pub(crate) enum Left<W: Words> {
     Versions {
         /// That version.
         newest: *mut Version<W>,
+        /// When it began.
+        begin: u64,
         /// How many versions stay below it.
         kept: u16,
         /// One of the snapshots that they stay for.
@@ -50,19 +53,6 @@ pub(crate) trait Unlinked<W: Words> {
     fn free(&mut self, version: NonNull<Version<W>>);
     /// A reader may stand on it.
     fn retire(&mut self, version: NonNull<Version<W>>);
-}
-
-/// The begin of a committed version; `None` for one that is undecided or aborted.
-fn committed_begin<W: Words>(version: &Version<W>) -> Option<u64> {
-    match version.stamp() {
-        Stamp::At(begin) => Some(begin),
-        // SAFETY: the caller of `prune` is pinned, and a decision word is freed a grace period
-        // after its last stamp is replaced.
-        Stamp::By(decision) => match unsafe { &*decision }.outcome() {
-            Outcome::Committed(begin) => Some(begin),
-            Outcome::Undecided { .. } | Outcome::Aborted => None,
-        },
-    }
 }
 
 /// Unlinks everything below the newest version of a record, in the common case that this version
@@ -103,7 +93,7 @@ pub(crate) unsafe fn look<W: Words>(record: &Record<W>, live: &Live) -> Left<W> 
     // SAFETY: the caller is pinned.
     match unsafe { head.as_ref() }.stamp() {
         Stamp::At(begin) if begin <= live.now => {
-            Left::Versions { newest: head.as_ptr(), kept: 0, blocker: u64::MAX, length: 1 }
+            Left::Versions { newest: head.as_ptr(), begin, kept: 0, blocker: u64::MAX, length: 1 }
         }
         Stamp::At(_) | Stamp::By(_) => Left::TooNew,
     }
@@ -128,7 +118,8 @@ pub(crate) unsafe fn prune<W: Words>(
         // SAFETY: versions above the newest committed one leave the chain through limbo, and the
         // committed ones only by whoever holds the prune right, which is us.
         let version = unsafe { newest.as_ref() };
-        match committed_begin(version) {
+        // SAFETY: the caller is pinned.
+        match unsafe { committed_begin(version) } {
             Some(begin) if begin <= live.now => break begin,
             _ => {}
         }
@@ -149,7 +140,9 @@ pub(crate) unsafe fn prune<W: Words>(
         let current = unsafe { version.as_ref() };
         next = current.older();
         length += 1;
-        let begin = committed_begin(current).expect("a version below a committed one is committed");
+        // SAFETY: the caller is pinned.
+        let begin = unsafe { committed_begin(current) };
+        let begin = begin.expect("a version below a committed one is committed");
         if let Some(snapshot) = live.seen_by(begin, overwritten) {
             // SAFETY: as above; everything between the two is dead.
             unsafe { unlink(last, version.as_ptr(), live.watermark() > last_begin, sink) };
@@ -162,7 +155,7 @@ pub(crate) unsafe fn prune<W: Words>(
     unsafe { unlink(last, std::ptr::null_mut(), live.watermark() > last_begin, sink) };
     // SAFETY: as above.
     unsafe { newest.as_ref() }.set_depth(kept);
-    Left::Versions { newest: newest.as_ptr(), kept, blocker, length }
+    Left::Versions { newest: newest.as_ptr(), begin: newest_begin, kept, blocker, length }
 }
 
 /// Links `from` to `to` and disposes of the versions between: in this order, because a grace period

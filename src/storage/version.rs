@@ -4,6 +4,7 @@ use super::Words;
 use super::decision::{Decision, Outcome};
 use crate::limits::UNDECIDED_SPINS_MAX;
 use crate::sync::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
+use std::ptr::NonNull;
 
 const BY_TRANSACTION: u64 = 1;
 
@@ -190,24 +191,31 @@ pub(crate) unsafe fn top<W: Words>(head: *mut Version<W>) -> Top<W> {
     }
 }
 
+/// The begin of a version; `None` if it is not committed (yet).
+///
+/// # Safety
+///
+/// The calling operation is pinned, and was when it found the version.
+pub(crate) unsafe fn committed_begin<W: Words>(version: &Version<W>) -> Option<u64> {
+    match version.stamp() {
+        Stamp::At(begin) => Some(begin),
+        // SAFETY: a decision word is freed a grace period after its last stamp is replaced.
+        Stamp::By(decision) => match unsafe { &*decision }.outcome() {
+            Outcome::Committed(begin) => Some(begin),
+            Outcome::Undecided { .. } | Outcome::Aborted => None,
+        },
+    }
+}
+
 /// The begin of a version that is known to be committed.
 ///
 /// # Safety
 ///
 /// As for [`top`]; `base` is null or committed.
 unsafe fn settled<W: Words>(base: *mut Version<W>) -> Top<W> {
-    let begin = if base.is_null() {
-        0
-    } else {
+    let begin = NonNull::new(base).map_or(0, |base| {
         // SAFETY: the caller's promise.
-        match unsafe { &*base }.stamp() {
-            Stamp::At(begin) => begin,
-            // SAFETY: as in `visible_at`.
-            Stamp::By(decision) => match unsafe { &*decision }.outcome() {
-                Outcome::Committed(begin) => begin,
-                outcome => unreachable!("a version below another is committed, not {outcome:?}"),
-            },
-        }
-    };
+        unsafe { committed_begin(base.as_ref()) }.expect("a version below another is committed")
+    });
     Top::Settled { base, begin }
 }

@@ -2,8 +2,9 @@
 //!
 //! Each fault is armed in a process of its own, where it can do no harm to other tests: the test
 //! starts this binary again with the fault's name. Every protocol that has a validation to skip is
-//! caught skipping it; the other faults are those of the default protocol and of shared code. The memory-ordering faults need the model
-//! checker (`protocol/models.rs`, `storage/hash_index.rs`, `reclaim/watermark.rs`).
+//! caught skipping it; the other faults are those of the default protocol and of shared code. The
+//! memory-ordering faults need the model checker (`protocol/models.rs`, `storage/hash_index.rs`,
+//! `reclaim/watermark.rs`).
 
 #[path = "../../tests/common/anomalies.rs"]
 mod anomalies;

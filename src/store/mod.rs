@@ -4,6 +4,7 @@
 //! * [`table`]: typed handles to its tables.
 //! * [`transaction`]: reads and writes.
 //! * [`operation`]: what each of them does in its one pinned step.
+//! * [`ending`]: how a transaction ends.
 //! * [`range`]: ranges of ordered tables.
 //! * [`retry`]: `transact` and `view`: run, commit, and try again.
 //! * [`stats`]: what it has done and what it holds.
@@ -11,6 +12,7 @@
 #[cfg(all(test, not(loom)))]
 mod broken;
 mod builder;
+mod ending;
 mod operation;
 mod range;
 mod retry;
@@ -113,8 +115,8 @@ impl<P: Protocol> Store<P> {
     ///
     /// # Errors
     ///
-    /// As for [`Store::table`], also if it exists without order; [`Error::NoRanges`] with a protocol
-    /// that has no ranges.
+    /// As for [`Store::table`], also if it exists without order; [`Error::NoRanges`] with a
+    /// protocol that has no ranges.
     pub fn ordered_table<K: OrderedKey + ?Sized, V: Value + ?Sized>(
         &self,
         name: &str,

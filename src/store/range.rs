@@ -4,7 +4,8 @@
 //! what the transaction itself has written. Entries are found in chunks, in one pinned step each:
 //! small ones first, so that a transaction that wants one entry depends on little more.
 
-use super::{OrderedTable, Transaction};
+use super::transaction::State;
+use super::{OrderedTable, Table, Transaction};
 use crate::error::TransactionError;
 use crate::protocol::access_set::RangeEntry;
 use crate::protocol::context::Context;
@@ -12,7 +13,7 @@ use crate::protocol::{Mvocc, Protocol, Ranges, Step};
 use crate::storage::Words;
 use crate::storage::ordered_index::{Cursor, KeyOrder, Sought};
 use crate::storage::ordered_key::OrderedKey;
-use crate::storage::payload::Value;
+use crate::storage::payload::{Key, Value};
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
@@ -155,7 +156,8 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     ///         .try_for_each(|(score, name)| tx.put(&scores, score, name.to_string()))
     /// })?;
     /// let names = store.view(|tx| {
-    ///     tx.range(&scores, 10..30)?.map(|entry| Ok(entry?.1.clone())).collect::<Result<Vec<_>, _>>()
+    ///     tx.range(&scores, 10..30)?.map(|entry| Ok(entry?.1.clone())).collect::<Result<Vec<_>,
+    ///     _>>()
     /// })?;
     /// assert_eq!(names, ["a", "b"]);
     /// # Ok(())
@@ -241,7 +243,8 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     where
         V: Value + ?Sized,
     {
-        // The lowest key behind all that begin with the prefix: its last byte that can be raised is.
+        // The lowest key behind all that begin with the prefix: its last byte that can be raised
+        // is.
         let mut end = prefix.to_vec();
         while end.pop_if(|byte| *byte == u8::MAX).is_some() {}
         let high = match end.last_mut() {
@@ -252,6 +255,79 @@ impl<'s, P: Protocol> Transaction<'s, P> {
             None => Bound::Unbounded,
         };
         Range::new(self, table, &(Bound::Included(prefix), high))
+    }
+}
+
+impl<P: Protocol> Transaction<'_, P> {
+    /// Begins a walk over ranges: its number, and where its entries in the access set begin.
+    fn begin_walk<K, V>(&self, table: &Table<K, V, P>) -> Result<(u32, usize), TransactionError>
+    where
+        K: Key + ?Sized,
+        V: Value + ?Sized,
+    {
+        self.check(table)?;
+        Ok(self.step_unpinned(|worker| {
+            if worker.access.walks == 0 {
+                // A walk holds pointers into the index between its steps.
+                self.cell.slot.hold_records();
+            }
+            worker.access.walks += 1;
+            (worker.access.walks, worker.access.ranges.len())
+        }))
+    }
+
+    /// Changes the entries that a walk has left in the access set.
+    fn end_walk(
+        &self,
+        first_entry: usize,
+        number: u32,
+        mut change: impl FnMut(&mut RangeEntry<P::Words>),
+    ) {
+        self.step_unpinned(|worker| {
+            let entries = worker.access.ranges.iter_mut().skip(first_entry);
+            entries.filter(|entry| entry.walk == number).for_each(&mut change);
+        });
+    }
+
+    /// The transaction's own writes to a table that are within a range, in ascending order.
+    #[allow(clippy::type_complexity, reason = "records and versions")]
+    fn own_writes<K: OrderedKey + ?Sized>(
+        &self,
+        table: &TableCore<P::Words>,
+        contains: impl Fn(&K) -> bool,
+    ) -> Vec<(*mut Record<P::Words>, *mut Version<P::Words>)> {
+        let _busy = self.busy();
+        self.step_unpinned(|worker| {
+            let key = |record| {
+                let (at, len) = table.schema.key_at(record);
+                // SAFETY: the record of an open transaction's write is alive; it is this table's.
+                unsafe { K::view(at, len) }
+            };
+            let writes = worker.access.writes.iter();
+            let mut own: Vec<_> = writes
+                .filter(|write| std::ptr::eq(write.table, table) && contains(key(write.record)))
+                .map(|write| (write.record, write.version))
+                .collect();
+            own.sort_by(|one, other| key(one.0).cmp(key(other.0)));
+            own
+        })
+    }
+
+    /// Runs one step of a walk.
+    fn step_of_range<R>(
+        &self,
+        step: impl FnOnce(&mut Context<'_, P>) -> Step<P, R>,
+    ) -> Result<R, TransactionError> {
+        match self.state.get() {
+            State::Open => {}
+            _ => return Err(self.misuse("").into()),
+        }
+        self.step(|cx, _| step(cx)).map_err(|conflict| self.meet(conflict))
+    }
+
+    /// The number of shards.
+    fn shards(&self) -> u32 {
+        self.store.core.ring.shards() as u32
     }
 }
 

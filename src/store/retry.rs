@@ -233,9 +233,9 @@ fn pause(wait: Duration) {
 ///
 /// Optimistic transactions that are long can be overtaken for ever by short ones. One that has
 /// failed several times asks the others to let it pass: until it has committed, or its time is
-/// over, they wait before they prepare. The time is bounded and absolute, so a holder that stops
-/// costs the others at most that. The window doubles with each retry until it is longer than the
-/// transaction takes.
+/// over, they wait before they prepare; with a protocol that takes locks as it goes, before they
+/// begin. The time is bounded and absolute, so a holder that stops costs the others at most that.
+/// The window doubles with each retry until it is longer than the transaction takes.
 pub(super) mod right_of_way {
     use super::*;
 

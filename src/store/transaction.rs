@@ -1,21 +1,17 @@
 //! Reads and writes.
 
 use super::operation::{
-    BATCH, Base, Home, Place, Stop, dispose, insert_record, locate, prefetch, read, read_base,
-    replace, write, write_after,
+    BATCH, Base, Home, Place, Stop, insert_record, locate, prefetch, read, read_base, replace,
+    write, write_after,
 };
-use super::retry::{next_back_off, right_of_way};
-use super::{RetryPolicy, Store, Table};
-use crate::commit::{self, Participants};
+use super::retry::right_of_way;
+use super::{Store, Table};
 use crate::error::{Abort, AbortReason, Error, TransactionError};
 use crate::limits::{PAYLOAD_LEN_MAX_BYTES, STARVING_AFTER_RETRIES};
-use crate::protocol::access_set::{RangeEntry, WriteKind};
+use crate::protocol::access_set::WriteKind;
 use crate::protocol::context::{Context, Worker, WorkerCell};
-use crate::protocol::{Conflict, Mvocc, Protocol, Reads, Step};
-use crate::storage::ordered_key::OrderedKey;
+use crate::protocol::{Conflict, Mvocc, Protocol, Reads};
 use crate::storage::payload::{Key, Value};
-use crate::storage::record::Record;
-use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step as Point};
@@ -48,18 +44,18 @@ const STALE_COMMITS: u64 = 4;
 /// # }
 /// ```
 pub struct Transaction<'s, P: Protocol = Mvocc> {
-    store: &'s Store<P>,
-    cell: &'s WorkerCell<P>,
-    state: Cell<State>,
-    conflict: Cell<Option<Abort>>,
+    pub(super) store: &'s Store<P>,
+    pub(super) cell: &'s WorkerCell<P>,
+    pub(super) state: Cell<State>,
+    pub(super) conflict: Cell<Option<Abort>>,
     /// The reason of that conflict, which stays when the conflict is taken.
-    failure: Cell<Option<AbortReason>>,
+    pub(super) failure: Cell<Option<AbortReason>>,
     /// The worker is used through a shared reference by one thread.
     not_sync: PhantomData<*mut ()>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     /// Open for operations.
     Open,
     /// Inside an operation.
@@ -73,7 +69,7 @@ enum State {
 }
 
 /// Ends a step, also when a panic passes through it.
-struct Busy<'t> {
+pub(super) struct Busy<'t> {
     state: &'t Cell<State>,
     before: State,
 }
@@ -82,25 +78,6 @@ impl Drop for Busy<'_> {
     #[inline]
     fn drop(&mut self) {
         self.state.set(self.before);
-    }
-}
-
-/// Gives the worker back, also when a value's `Drop` panics.
-struct Ending<'t, 's, P: Protocol>(&'t Transaction<'s, P>);
-
-impl<P: Protocol> Drop for Ending<'_, '_, P> {
-    #[inline]
-    fn drop(&mut self) {
-        let transaction = self.0;
-        transaction.state.set(State::Ended);
-        transaction.step_unpinned(|worker| {
-            // A view records nothing, unless it has to validate.
-            if worker.writes || P::VALIDATES_READ_ONLY {
-                worker.access.clear();
-            }
-            P::end(&transaction.store.core, worker);
-        });
-        transaction.cell.slot.release();
     }
 }
 
@@ -146,7 +123,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         step::at(Point::BeginPublished);
         // SAFETY: the slot is ours until `end`, and the worker with it.
         let worker = unsafe { &mut *cell.worker.get() };
-        worker.snapshot = P::snapshot(worker, core.snapshot_after(last));
+        worker.snapshot = P::snapshot(core, core.snapshot_after(last));
         if fault::on(Fault::StaleSnapshot) {
             // Not below what the slot was opened from, so that what it reads is there.
             let stale = core.clock.ticks(STALE_NS).unwrap_or(STALE_COMMITS);
@@ -164,6 +141,9 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         worker.access.walks = 0;
         if retries >= STARVING_AFTER_RETRIES {
             right_of_way::ask(core, worker.id, retries);
+        }
+        if P::TAKES_LOCKS {
+            right_of_way::yield_to(core, worker.id);
         }
         if let Err(conflict) = P::begin(core, worker) {
             let abort = core.describe(conflict);
@@ -184,7 +164,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     /// Runs one step: pinned, with the worker to itself. A key's equality or a value's `Drop` is
     /// the user's code; if it comes back to this transaction it finds it busy.
     #[inline]
-    fn step<R>(&self, step: impl FnOnce(&mut Context<'_, P>, &Guard) -> R) -> R {
+    pub(super) fn step<R>(&self, step: impl FnOnce(&mut Context<'_, P>, &Guard) -> R) -> R {
         let _busy = self.busy();
         // SAFETY: the slot is ours, this type is not `Sync`, and steps do not nest.
         let worker = unsafe { &mut *self.cell.worker.get() };
@@ -194,7 +174,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     }
 
     #[inline(always)]
-    fn busy(&self) -> Busy<'_> {
+    pub(super) fn busy(&self) -> Busy<'_> {
         Busy { state: &self.state, before: self.state.replace(State::Busy) }
     }
 
@@ -205,7 +185,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     }
 
     #[cold]
-    fn meet(&self, conflict: Conflict<P::Words>) -> TransactionError {
+    pub(super) fn meet(&self, conflict: Conflict<P::Words>) -> TransactionError {
         let abort = self.store.core.describe(conflict);
         self.state.set(State::Failed);
         self.failure.set(Some(abort.reason()));
@@ -214,7 +194,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     }
 
     #[inline(always)]
-    fn check<K, V>(&self, table: &Table<K, V, P>) -> Result<(), TransactionError>
+    pub(super) fn check<K, V>(&self, table: &Table<K, V, P>) -> Result<(), TransactionError>
     where
         K: Key + ?Sized,
         V: Value + ?Sized,
@@ -228,7 +208,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
 
     /// What is wrong with an operation on a table of this name.
     #[cold]
-    fn misuse(&self, table: &str) -> Error {
+    pub(super) fn misuse(&self, table: &str) -> Error {
         match self.state.get() {
             State::Open => Error::ForeignTable { table: table.to_string() },
             State::Busy => Error::Busy,
@@ -621,198 +601,9 @@ impl<P: Protocol> Transaction<'_, P> {
         }
     }
 
-    /// Begins a walk over ranges: its number, and where its entries in the access set begin.
-    pub(super) fn begin_walk<K, V>(
-        &self,
-        table: &Table<K, V, P>,
-    ) -> Result<(u32, usize), TransactionError>
-    where
-        K: Key + ?Sized,
-        V: Value + ?Sized,
-    {
-        self.check(table)?;
-        Ok(self.step_unpinned(|worker| {
-            if worker.access.walks == 0 {
-                // A walk holds pointers into the index between its steps.
-                self.cell.slot.hold_records();
-            }
-            worker.access.walks += 1;
-            (worker.access.walks, worker.access.ranges.len())
-        }))
-    }
-
-    /// Changes the entries that a walk has left in the access set.
-    pub(super) fn end_walk(
-        &self,
-        first_entry: usize,
-        number: u32,
-        mut change: impl FnMut(&mut RangeEntry<P::Words>),
-    ) {
-        self.step_unpinned(|worker| {
-            let entries = worker.access.ranges.iter_mut().skip(first_entry);
-            entries.filter(|entry| entry.walk == number).for_each(&mut change);
-        });
-    }
-
-    /// The transaction's own writes to a table that are within a range, in ascending order.
-    #[allow(clippy::type_complexity, reason = "records and versions")]
-    pub(super) fn own_writes<K: OrderedKey + ?Sized>(
-        &self,
-        table: &TableCore<P::Words>,
-        contains: impl Fn(&K) -> bool,
-    ) -> Vec<(*mut Record<P::Words>, *mut Version<P::Words>)> {
-        let _busy = self.busy();
-        self.step_unpinned(|worker| {
-            let key = |record| {
-                let (at, len) = table.schema.key_at(record);
-                // SAFETY: the record of an open transaction's write is alive; it is this table's.
-                unsafe { K::view(at, len) }
-            };
-            let writes = worker.access.writes.iter();
-            let mut own: Vec<_> = writes
-                .filter(|write| std::ptr::eq(write.table, table) && contains(key(write.record)))
-                .map(|write| (write.record, write.version))
-                .collect();
-            own.sort_by(|one, other| key(one.0).cmp(key(other.0)));
-            own
-        })
-    }
-
-    /// Runs one step of a walk.
-    pub(super) fn step_of_range<R>(
-        &self,
-        step: impl FnOnce(&mut Context<'_, P>) -> Step<P, R>,
-    ) -> Result<R, TransactionError> {
-        match self.state.get() {
-            State::Open => {}
-            _ => return Err(self.misuse("").into()),
-        }
-        self.step(|cx, _| step(cx)).map_err(|conflict| self.meet(conflict))
-    }
-
-    /// The number of shards.
-    pub(super) fn shards(&self) -> u32 {
-        self.store.core.ring.shards() as u32
-    }
-
-    /// The conflict that the transaction has met, if any.
-    pub(super) fn take_conflict(&self) -> Option<Abort> {
-        self.conflict.take()
-    }
-
-    /// Whether an operation has met a conflict, or the transaction was rolled back.
     #[inline]
-    pub(super) fn has_failed(&self) -> bool {
-        self.state.get() != State::Open
-    }
-
-    /// Commits, or cleans up and says why not. Nothing else may be called after it, and after a
-    /// success there is nothing left to drop.
-    #[inline]
-    pub(super) fn finish(&mut self) -> Result<(), TransactionError> {
-        if self.state.get() != State::Open {
-            return Err(Error::Ended.into());
-        }
-        // SAFETY: the slot is ours; the reference does not outlive the statement.
-        if !unsafe { &*self.cell.worker.get() }.access.writes.is_empty() {
-            return self.finish_writes();
-        }
-        if P::VALIDATES_READ_ONLY {
-            self.validate_read_only()?;
-        }
-        self.cell.tallies.commits_read_only.add(1);
-        self.cell.tallies.commits.add(1);
-        drop(Ending(self));
-        Ok(())
-    }
-
-    fn finish_writes(&mut self) -> Result<(), TransactionError> {
-        let (core, cell) = (&self.store.core, self.cell);
-        let (id, retries) = self.step_unpinned(|worker| (worker.id, worker.retries));
-        right_of_way::yield_to(core, id);
-        // From here on there is nothing left for `drop` to free.
-        self.state.set(State::CleanedUp);
-        let outcome = self.step(|cx, guard| {
-            let outcome = commit::commit(cx);
-            dispose(cx, outcome.is_ok());
-            core.reclaim(cell, cx.worker, guard);
-            // The record of a conflict is alive until the slot is released.
-            outcome.map_err(|conflict| core.describe(conflict))
-        });
-        if retries >= STARVING_AFTER_RETRIES {
-            right_of_way::give_back(core, id);
-        }
-        match outcome {
-            Ok(participants) => {
-                self.step_unpinned(|worker| {
-                    worker.backoff_ns /= 2;
-                    // This thread's next snapshot is above this commit, however soon it begins.
-                    core.remember(cell, worker.commit);
-                });
-                cell.tallies.commits.add(1);
-                match participants {
-                    Participants::One => cell.tallies.commits_one_shard.add(1),
-                    Participants::Several => cell.tallies.commits_cross_shard.add(1),
-                }
-                drop(Ending(self));
-                Ok(())
-            }
-            Err(abort) => {
-                cell.tallies.aborts[abort.reason().index()].add(1);
-                // The worker is still ours until the drop: its back-off is next.
-                Err(abort.into())
-            }
-        }
-    }
-
-    /// The commit of a transaction that only reads, with a protocol for which that is not enough.
-    fn validate_read_only(&mut self) -> Result<(), TransactionError> {
-        self.state.set(State::CleanedUp);
-        let core = &self.store.core;
-        let outcome = self.step(|cx, guard| {
-            let outcome = commit::commit(cx);
-            if !cx.worker.garbage.is_empty() {
-                core.reclaim(self.cell, cx.worker, guard);
-            }
-            outcome.map_err(|conflict| core.describe(conflict))
-        });
-        if let Err(abort) = outcome {
-            self.cell.tallies.aborts[abort.reason().index()].add(1);
-            return Err(abort.into());
-        }
-        Ok(())
-    }
-
-    /// The snapshot of the first attempt at this transaction.
-    pub(super) fn age(&self) -> u64 {
-        self.step_unpinned(|worker| worker.age)
-    }
-
-    /// How long to wait before the next attempt.
-    pub(super) fn next_back_off(&mut self, policy: &RetryPolicy) -> std::time::Duration {
-        self.step_unpinned(|worker| next_back_off(worker, policy))
-    }
-
-    #[inline]
-    fn step_unpinned<R>(&self, step: impl FnOnce(&mut Worker<P>) -> R) -> R {
+    pub(super) fn step_unpinned<R>(&self, step: impl FnOnce(&mut Worker<P>) -> R) -> R {
         // SAFETY: as in `step`.
         step(unsafe { &mut *self.cell.worker.get() })
-    }
-}
-
-impl<P: Protocol> Drop for Transaction<'_, P> {
-    #[inline]
-    fn drop(&mut self) {
-        match self.state.get() {
-            State::Ended => {}
-            State::CleanedUp => drop(Ending(self)),
-            State::Open | State::Busy | State::Failed => {
-                let ending = Ending(self);
-                let reason = self.failure.get().unwrap_or(AbortReason::User);
-                self.cell.tallies.aborts[reason.index()].add(1);
-                self.step(|cx, _| dispose(cx, false));
-                drop(ending);
-            }
-        }
     }
 }

@@ -45,8 +45,14 @@ pub(crate) enum Fault {
     UnlockRelaxed,
     /// Grant a record's lock whoever owns it: the lock model sees a data race.
     GrantUnchecked,
-    /// Copy an inner node of the ordered index without freezing its links: the model of splits loses
-    /// an insert.
+    /// Look at the chain before leaving the stamp of a read: the model of timestamp order loses a
+    /// write that comes between.
+    StampLate,
+    /// Raise an overwriter's floor to the reader's own timestamp: the certifier's model loses a
+    /// predecessor.
+    FloorAtCommit,
+    /// Copy an inner node of the ordered index without freezing its links: the model of splits
+    /// loses an insert.
     LinkUnfrozen,
     /// Remove a record from a frozen leaf: the model of merges finds it again.
     RemoveFrozen,
@@ -60,7 +66,7 @@ pub(crate) const fn on(_fault: Fault) -> bool {
     false
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(loom), feature = "cli"))]
 pub(crate) use switch::ArmedHere;
 #[cfg(any(test, loom))]
 pub(crate) use switch::{Armed, on};
@@ -126,10 +132,10 @@ mod switch {
 
     /// Arms faults for what this thread does, until dropped: tests in other threads go on as they
     /// are.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(test, not(loom), feature = "cli"))]
     pub(crate) struct ArmedHere(());
 
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(test, not(loom), feature = "cli"))]
     impl ArmedHere {
         pub(crate) fn new(faults: &[Fault]) -> Self {
             ARMED_HERE.set(faults.iter().fold(0, |mask, fault| mask | 1 << *fault as u32));
@@ -137,7 +143,7 @@ mod switch {
         }
     }
 
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(test, not(loom), feature = "cli"))]
     impl Drop for ArmedHere {
         fn drop(&mut self) {
             ARMED_HERE.set(0);

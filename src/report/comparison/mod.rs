@@ -20,9 +20,9 @@ use std::io::{self, Write};
 
 /// What is the same for every protocol of a comparison (the "basis factors" of Huang et al.,
 /// "Opportunities for Optimism in Contended Main-Memory Multicore Transactions", VLDB 2020).
-const EQUAL_FOR_ALL: &str = "index, record layout, allocator, reclamation, clock, back-off, retries until commit, right of \
-     way, requests and their order, values, threads and where they run, compiler and process; only \
-     the protocol differs";
+const EQUAL_FOR_ALL: &str = "index, record layout, allocator, reclamation, clock, back-off, \
+    retries until commit, right of way, requests and their order, values, threads and where they \
+    run, compiler and process; only the protocol differs";
 
 /// A comparison to report on.
 #[derive(Debug)]

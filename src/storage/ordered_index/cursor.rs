@@ -1,8 +1,8 @@
 //! Walking over a range of the ordered index.
 
-use super::node::{
-    ENTRIES, Fence, Inner, KeyOf, Leaf, Link, Places, Side, compare_to_fence, prefetch,
-};
+use super::inner::{Inner, Side};
+use super::leaf::{Leaf, Places};
+use super::node::{ENTRIES, Fence, KeyOf, Link, compare_to_fence, prefetch};
 use super::{KeyOrder, OrderedIndex, Sought, Target, Witness};
 use crate::storage::Words;
 use crate::storage::hash_index::prefetch_line;
@@ -210,7 +210,8 @@ impl<'a, W: Words, S: Sought<W>, O: KeyOrder<W>, const REVERSED: bool>
 
     /// How many of the leaf's first `len` places are left of a key; with `equal` its own is, too.
     fn position_of(&self, leaf: &Leaf<W>, len: usize, key: &impl Sought<W>, equal: bool) -> usize {
-        // Heads compare only keys of the leaf's range. A range that is upside down has bounds beyond.
+        // Heads compare only keys of the leaf's range, and a range that is upside down has its
+        // bounds beyond it.
         let lies = |fence| compare_to_fence(key, &fence, self.order);
         if leaf.node.low.is_some_and(|low| lies(low).is_lt()) {
             return 0;

@@ -4,6 +4,7 @@
 //!
 //! Each model has a twin in which one step is left out on purpose, and which must fail.
 
+use super::node::counted::NODES;
 use super::*;
 use crate::storage::NoWords;
 use crate::storage::record::Head;
@@ -59,8 +60,8 @@ unsafe impl Sync for Modelled {}
 
 impl Drop for Modelled {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            // A fault has done damage; what is free and what is not, nobody knows.
+        if std::thread::panicking() || fault::on(Fault::LinkUnfrozen) {
+            // A fault has done damage: a node may hang in the tree and be retired as well.
             let retired = std::mem::take(&mut self.retired).into_inner();
             std::mem::forget(retired);
             return;
@@ -141,7 +142,13 @@ fn bounded(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut bounds = loom::model::Builder::new();
     bounds.preemption_bound = Some(preemptions);
     bounds.max_branches = 10_000;
-    bounds.check(model);
+    // Everything in an execution runs on this one thread, as far as thread-locals go.
+    let before = NODES.get();
+    bounds.check(move || {
+        model();
+        let leaked = fault::on(Fault::LinkUnfrozen);
+        assert!(leaked || NODES.get() == before, "every node is freed once");
+    });
 }
 
 /// One leaf that is full: four sorted entries, and 20 and 40 in its slots.
@@ -258,6 +265,49 @@ fn loom_ordered_a_split_keeps_what_is_beside_it() {
 fn loom_ordered_copying_unfrozen_links_is_caught() {
     let _armed = Armed::new(Some(Fault::LinkUnfrozen));
     a_split_beside_a_copy();
+}
+
+/// A tree of three levels whose last leaf, the leaf before it, and the node above them are all
+/// full; with it the last key and a key that belongs into the leaf before.
+fn full_branch() -> (Arc<Modelled>, u32, u32) {
+    let model = Modelled::new(&[]);
+    for key in (10..).step_by(10) {
+        assert_eq!(model.insert(key), Inserted::Yes);
+        // SAFETY: the links of a tree that nobody changes.
+        let node = |link: Link<NoWords>| unsafe { &*link };
+        let root = model.index.root();
+        if node(root).level < 2 {
+            continue;
+        }
+        // SAFETY: inner nodes are above level 0.
+        let last = |link: Link<NoWords>| unsafe { &*link.cast::<Inner<NoWords>>() };
+        let above = last(last(root).child(node(root).len() - 1));
+        // SAFETY: the children of a node of level 1 are leaves.
+        let leaf = |at: usize| unsafe { &*above.child(at).cast::<Leaf<NoWords>>() };
+        let at = above.node.len() - 1;
+        if above.is_full() && leaf(at).live() == node::ENTRIES {
+            let first = u32::try_from(leaf(at - 1).head(0, &Hashes)).expect("a hash");
+            for slot in leaf(at - 1).live()..node::ENTRIES {
+                assert_eq!(model.insert(first + slot as u32), Inserted::Yes);
+            }
+            return (model, key, first + 9);
+        }
+    }
+    unreachable!("some key fills the branch")
+}
+
+/// Two leaves of a full inner node are split, and so is that node.
+#[test]
+fn loom_ordered_a_full_node_is_split_by_two() {
+    let _armed = Armed::new(None);
+    // With two preemptions this would take hours.
+    bounded(1, || {
+        let (model, last, before) = full_branch();
+        let mut expected = model.keys();
+        expected.extend([last + 5, before]);
+        expected.sort_unstable();
+        assert_eq!(beside(model, insert(last + 5), insert(before)), expected);
+    });
 }
 
 /// A removal merges two leaves while somebody inserts into one of them.

@@ -5,8 +5,9 @@
 //! away. A leaf that becomes one leaf is swung within its parent. Whatever changes the number of a
 //! parent's children replaces the parent as well, and goes through the parent's intent.
 
-use super::node::{ENTRIES, Entry, FANOUT, Fence, Inner, Intent, KeyOf, Leaf, Link, OwnedNode};
-use super::node::{Places, SORTED, Side};
+use super::inner::{Inner, Intent, Side};
+use super::leaf::{Leaf, Places};
+use super::node::{ENTRIES, Entry, FANOUT, Fence, KeyOf, Link, OwnedNode, SORTED};
 use super::{KeyOrder, OrderedIndex, OutOfMemory, Retired, Target};
 use crate::storage::Words;
 use crate::storage::record::Record;
@@ -403,17 +404,18 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
     }
 
     /// Makes the keys of what is too much for one leaf different from each other, so that it can be
-    /// cut anywhere: of the records of one key all but one are out of use. They are removed by this;
-    /// whoever put them out of use need not find them.
+    /// cut anywhere: of the records of one key all but one are out of use. They are removed by
+    /// this; whoever put them out of use need not find them.
     fn drop_dead_twins(&self, entries: &mut LeafRow<W>) {
         if entries.len() <= SORTED {
             return;
         }
         let same = |one: &Entry<W>, other: &Entry<W>| {
-            (one.head, one.skip) == (other.head, other.skip)
-                // SAFETY: neither was removed when its leaf was frozen.
-                && (self.order.exact()
-                    || unsafe { self.order.compare(one.record, other.record) }.is_eq())
+            if (one.head, one.skip) != (other.head, other.skip) || self.order.exact() {
+                return one.head == other.head && one.skip == other.skip;
+            }
+            // SAFETY: neither was removed when its leaf was frozen.
+            unsafe { self.order.compare(one.record, other.record) }.is_eq()
         };
         let (mut kept, mut previous) = (0, None);
         for at in 0..entries.len {

@@ -161,14 +161,14 @@ impl<K: TestKey> Checked<K> {
         let record = item(key.clone());
         let kept = &mut self.kept;
         let mut retire = |retired| dispose::<K>(kept, retired);
-        let outcome = self.index.insert(record, &self.order, &mut retire);
-        if self.model.contains_key(&key) {
-            assert_eq!(outcome, Inserted::Exists);
-            // SAFETY: it was refused.
-            unsafe { free::<K>(record) };
-        } else {
-            assert_eq!(outcome, Inserted::Yes);
-            self.model.insert(key, record);
+        match self.index.insert(record, &self.order, &mut retire) {
+            Inserted::Yes => assert_eq!(self.model.insert(key, record), None, "lost a key"),
+            Inserted::Exists => {
+                assert!(self.model.contains_key(&key), "a key came back");
+                // SAFETY: it was refused.
+                unsafe { free::<K>(record) };
+            }
+            Inserted::OutOfMemory => panic!("there is memory"),
         }
     }
 

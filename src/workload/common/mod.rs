@@ -1,5 +1,5 @@
-//! What several workloads need: shares of the kinds of transaction, a hot spot, a parallel loader, a
-//! reader of whole tables, and counters that workers keep for the audits.
+//! What several workloads need: shares of the kinds of transaction, a hot spot, a parallel loader,
+//! a reader of whole tables, and counters that workers keep for the audits.
 
 mod ledger;
 mod load;

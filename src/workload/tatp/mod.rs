@@ -3,8 +3,9 @@
 //! version 1.0, 2009): a home location register. Seven short transactions, four of five read only.
 //!
 //! Many of its transactions look for a row that need not exist. Finding none is an outcome and not
-//! a failure: the transaction is complete. How often each kind succeeds follows from the population,
-//! so the rates are audited: a tool that has the outcome of one kind upside down is found out.
+//! a failure: the transaction is complete. How often each kind succeeds follows from the
+//! population, so the rates are audited: a tool that has the outcome of one kind upside down is
+//! found out.
 //!
 //! # Departures
 //!

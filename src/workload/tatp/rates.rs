@@ -6,7 +6,8 @@ use crate::workload::{Purpose, Seed};
 
 /// Completed transactions without which a rate is not judged.
 const SAMPLE_MIN: u64 = 1_000;
-/// Standard deviations of the interval around an expected rate: one honest run in 16,000 is outside.
+/// Standard deviations of the interval around an expected rate: one honest run in 16,000 is
+/// outside.
 const DEVIATIONS: f64 = 4.0;
 /// Draws from which the concentration of the requests is estimated.
 const DRAWS: u64 = 1 << 17;

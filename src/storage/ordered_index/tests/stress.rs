@@ -56,7 +56,7 @@ impl<K: TestKey> Worker<'_, K> {
     }
 
     fn is_own(&self, number: u64) -> bool {
-        number % STABLE != 0 && number % THREADS == self.thread
+        !number.is_multiple_of(STABLE) && number % THREADS == self.thread
     }
 
     fn own_number(&mut self) -> u64 {
@@ -71,14 +71,16 @@ impl<K: TestKey> Worker<'_, K> {
     fn insert(&mut self, number: u64, guard: &Guard) {
         let record = item((self.shared.key)(number));
         let mut retire = |retired| retire_later::<K>(guard, retired);
-        let outcome = self.shared.index.insert(record, &self.shared.order, &mut retire);
-        if self.own.contains_key(&number) {
-            assert_eq!(outcome, Inserted::Exists, "lost {number}");
-            // SAFETY: it was refused.
-            unsafe { free::<K>(record) };
-        } else {
-            assert_eq!(outcome, Inserted::Yes, "{number} came back");
-            self.own.insert(number, record);
+        match self.shared.index.insert(record, &self.shared.order, &mut retire) {
+            Inserted::Yes => {
+                assert_eq!(self.own.insert(number, record), None, "lost {number}");
+            }
+            Inserted::Exists => {
+                assert!(self.own.contains_key(&number), "{number} came back");
+                // SAFETY: it was refused.
+                unsafe { free::<K>(record) };
+            }
+            Inserted::OutOfMemory => panic!("there is memory"),
         }
     }
 
@@ -99,7 +101,7 @@ impl<K: TestKey> Worker<'_, K> {
         let found = if let Lookup::Found(record) = found { Some(record) } else { None };
         if self.is_own(number) {
             assert_eq!(found, self.own.get(&number).copied(), "{number}");
-        } else if number % STABLE == 0 {
+        } else if number.is_multiple_of(STABLE) {
             assert!(found.is_some(), "lost {number}, which is always there");
         }
     }
@@ -132,10 +134,11 @@ impl<K: TestKey> Worker<'_, K> {
         // Two records of one key may be met, one after the other: the second was inserted when the
         // first was out of use, which happened after the first was looked at.
         assert!(numbers.is_sorted(), "out of order: {numbers:?}");
-        let sure = |number: &u64| number % STABLE == 0 || self.is_own(*number);
+        let sure = |number: &u64| number.is_multiple_of(STABLE) || self.is_own(*number);
         let seen: Vec<u64> = numbers.into_iter().filter(sure).collect();
         let there = |number: &u64| {
-            number % STABLE == 0 && *number < self.shared.keys || self.own.contains_key(number)
+            number.is_multiple_of(STABLE) && *number < self.shared.keys
+                || self.own.contains_key(number)
         };
         let expected: Vec<u64> = (from..to).filter(there).collect();
         assert_eq!(seen, expected);
@@ -152,7 +155,8 @@ impl<K: TestKey> Worker<'_, K> {
     ) {
         let shared = self.shared;
         let thread = self.thread;
-        let is_own = move |number| number % STABLE != 0 && number % THREADS == thread;
+        let is_own =
+            move |number: u64| !number.is_multiple_of(STABLE) && number % THREADS == thread;
         let unchanged = |witnesses: &[Witness<NoWords>]| {
             let pass = |record: *const Rec| {
                 let number = (shared.number)(key_of::<K>(record));
