@@ -112,7 +112,9 @@ mod tests {
     use super::*;
     use crate::cli::arguments::{Arguments, Command};
     use crate::protocol::Protocol;
-    use crate::workload::{Footprint, KeyStream, LoadWatch, Preset, PropertyRow, Seed, TallyRow};
+    use crate::workload::{
+        Finding, Footprint, KeyStream, LoadWatch, Moment, Preset, PropertyRow, Seed, TallyRow,
+    };
     use crate::{Error, Store, TransactionError};
     use clap::Parser;
 
@@ -179,6 +181,8 @@ mod tests {
                         new.reverse();
                     })?;
                 }
+                // Money from nowhere, where there is a bank; nothing elsewhere.
+                tx.update(&store.table::<u64, i64>("balances")?, &0, |balance| balance + 1)?;
                 Ok(())
             })
         }
@@ -192,6 +196,15 @@ mod tests {
             workers: usize,
         ) -> W::Worker<'run, P> {
             self.0.worker(store, tables, seed, index, workers)
+        }
+
+        fn audit<P: Protocol>(
+            &self,
+            store: &Store<P>,
+            tables: &W::Tables<P>,
+            moment: Moment,
+        ) -> Result<Vec<Finding>, TransactionError> {
+            self.0.audit(store, tables, moment)
         }
 
         fn key_stream(&self, seed: Seed, of: usize, all: usize) -> Option<(KeyStream<'_>, u64)> {
@@ -208,33 +221,44 @@ mod tests {
         }
     }
 
-    fn run_arguments() -> Box<RunArguments> {
-        let records = format!("recordcount={RECORDS}");
-        let words = ["chronolith", "run", "-q", "-t", "1", "-n", "2000", "--warmup", "0s", "-p"];
-        let properties = [
-            &records,
-            "-p",
-            "insertorder=ordered",
-            "-p",
-            "dataintegrity=true",
-            "-p",
-            "fieldlength=20",
-        ];
-        let parsed = Arguments::try_parse_from(words.into_iter().chain(properties));
+    fn run_arguments(more: &[&str]) -> Box<RunArguments> {
+        let words = ["chronolith", "run", "-q", "-t", "1", "-n", "2000", "--warmup", "0s"];
+        let parsed = Arguments::try_parse_from(words.iter().chain(more));
         match parsed.expect("valid flags").command {
             Some(Command::Run(arguments)) => arguments,
             other => panic!("{other:?}"),
         }
     }
 
-    /// The records are intact: success. They are not: exit code 3, and the report says why.
-    #[test]
-    fn a_broken_promise_of_the_store_has_its_own_exit_code() {
-        let arguments = run_arguments();
+    /// The data are intact: success. They are not: exit code 3, and the report says why.
+    fn damage_has_its_own_exit_code(more: &[&str]) {
+        let arguments = run_arguments(more);
         let properties = arguments.workload.gather().expect("known properties");
         let run = || RunWorkload { arguments: &arguments, properties: &properties };
         with_workload(&properties, run()).expect("nothing is wrong");
         let failure = with_workload(&properties, RunDamaged(run())).expect_err("it is damaged");
         assert_eq!((failure.code, failure.line), (VIOLATED, None));
+    }
+
+    #[test]
+    fn a_promise_that_a_worker_sees_broken_has_its_own_exit_code() {
+        let records = format!("recordcount={RECORDS}");
+        let [ordered, integrity] = ["insertorder=ordered", "dataintegrity=true"];
+        damage_has_its_own_exit_code(&[
+            "-p",
+            &records,
+            "-p",
+            ordered,
+            "-p",
+            integrity,
+            "-p",
+            "fieldlength=20",
+        ]);
+    }
+
+    #[test]
+    fn a_promise_that_an_audit_finds_broken_has_its_own_exit_code() {
+        // Without sums in its own transactions the bank's workers see nothing.
+        damage_has_its_own_exit_code(&["-w", "bank", "-p", "auditproportion=0"]);
     }
 }

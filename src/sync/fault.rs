@@ -82,50 +82,20 @@ mod switch {
     static HIT: AtomicBool = AtomicBool::new(false);
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
+    thread_local! {
+        static ARMED_HERE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+
     /// Whether `fault` is armed.
     pub(crate) fn on(fault: Fault) -> bool {
+        let mask = 1 << fault as u32;
         // Relaxed: armed before the threads start, disarmed after they were joined.
-        let armed = (ARMED.load(Ordering::Relaxed) | armed_here()) & (1 << fault as u32) != 0;
+        let armed = ARMED.load(Ordering::Relaxed) & mask != 0;
         if armed {
             // Relaxed: looked at after the threads were joined.
             HIT.store(true, Ordering::Relaxed);
         }
-        armed
-    }
-
-    #[cfg(not(loom))]
-    thread_local! {
-        static HERE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
-    }
-
-    #[cfg(not(loom))]
-    fn armed_here() -> u64 {
-        HERE.try_with(std::cell::Cell::get).unwrap_or(0)
-    }
-
-    #[cfg(loom)]
-    fn armed_here() -> u64 {
-        0
-    }
-
-    /// Arms a fault (or none) for the calling thread until dropped, beside other tests.
-    #[cfg(all(not(loom), feature = "cli"))]
-    pub(crate) struct ArmedHere(());
-
-    #[cfg(all(not(loom), feature = "cli"))]
-    impl ArmedHere {
-        /// Arms `fault` here.
-        pub(crate) fn new(fault: Option<Fault>) -> Self {
-            HERE.set(fault.map_or(0, |fault| 1 << fault as u32));
-            ArmedHere(())
-        }
-    }
-
-    #[cfg(all(not(loom), feature = "cli"))]
-    impl Drop for ArmedHere {
-        fn drop(&mut self) {
-            HERE.set(0);
-        }
+        armed || ARMED_HERE.get() & mask != 0
     }
 
     /// Arms a fault (or none) until dropped; holds out every other test that would arm one.
@@ -157,6 +127,26 @@ mod switch {
         fn drop(&mut self) {
             // Relaxed: see `on`.
             ARMED.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Arms faults for what this thread does, until dropped: tests in other threads go on as they
+    /// are.
+    #[cfg(all(test, not(loom), feature = "cli"))]
+    pub(crate) struct ArmedHere(());
+
+    #[cfg(all(test, not(loom), feature = "cli"))]
+    impl ArmedHere {
+        pub(crate) fn new(faults: &[Fault]) -> Self {
+            ARMED_HERE.set(faults.iter().fold(0, |mask, fault| mask | 1 << *fault as u32));
+            ArmedHere(())
+        }
+    }
+
+    #[cfg(all(test, not(loom), feature = "cli"))]
+    impl Drop for ArmedHere {
+        fn drop(&mut self) {
+            ARMED_HERE.set(0);
         }
     }
 }

@@ -361,12 +361,20 @@ mod tests {
 
     #[test]
     fn lost_updates_are_found() {
-        testing::fault_is_found::<Bank>(Fault::IgnoreBase, SMALL, "money is neither made nor lost");
+        testing::faults_are_found::<Bank>(
+            &[Fault::IgnoreBase],
+            SMALL,
+            "money is neither made nor lost",
+        );
     }
 
     #[test]
     fn write_skew_is_found() {
-        testing::fault_is_found::<Bank>(Fault::SkipValidation, SPLIT, "no account is overdrawn");
+        testing::faults_are_found::<Bank>(
+            &[Fault::SkipValidation],
+            SPLIT,
+            "no account is overdrawn",
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What the tests of the workloads share: loading, running on threads, auditing.
 
 use crate::protocol::{self, Mvocc, Protocol, Visitor};
-use crate::sync::fault::{ArmedHere, Fault};
+use crate::sync::fault::{Armed, ArmedHere, Fault};
+use crate::sync::step;
 use crate::workload::{Finding, LoadWatch, Moment, Properties, Seed, TallyRole, Worker, Workload};
 use crate::{Attempts, Store};
 
@@ -56,17 +57,27 @@ impl<W: Workload, P: Protocol> Loaded<W, P> {
         Loaded { workload, store, tables }
     }
 
-    /// Runs so many transactions on each of a few threads, with `fault` in all of them, and a few
+    /// Runs so many transactions on each of a few threads, with `faults` in all of them, and a few
     /// audits meanwhile. Gives what these found, and the sum of the violations that workers saw.
     pub(crate) fn work(
         &self,
         seed: u64,
         transactions: usize,
-        fault: Option<Fault>,
+        faults: &[Fault],
     ) -> (Vec<Finding>, u64) {
         let rows = self.workload.tallies();
         let run = |index: usize| {
-            let _armed = ArmedHere::new(fault);
+            let _armed = ArmedHere::new(faults);
+            // With faults, threads give way in the middle of transactions, so that these overlap.
+            if !faults.is_empty() {
+                let mut steps = index;
+                step::on(move |_| {
+                    steps += 1;
+                    if steps.is_multiple_of(5) {
+                        std::thread::yield_now();
+                    }
+                });
+            }
             let (store, tables) = (&self.store, &self.tables);
             let mut worker = self.workload.worker(store, tables, Seed::new(seed), index, THREADS);
             for _ in 0..transactions {
@@ -117,7 +128,7 @@ pub(crate) fn holds_on_every_protocol<W: Workload>(settings: &[(&str, &str)], tr
         type Output = ();
         fn visit<P: Protocol>(self) {
             let loaded = Loaded::<W, P>::new(self.0);
-            let (during, violations) = loaded.work(7, self.1, None);
+            let (during, violations) = loaded.work(7, self.1, &[]);
             let broken: Vec<&Finding> = during.iter().filter(|found| !found.holds).collect();
             assert!(broken.is_empty(), "{}: {broken:?}", P::NAME);
             assert_eq!(violations, 0, "{}", P::NAME);
@@ -125,20 +136,25 @@ pub(crate) fn holds_on_every_protocol<W: Workload>(settings: &[(&str, &str)], tr
             assert!(!after.is_empty() && after.iter().all(|found| found.holds), "{after:#?}");
         }
     }
+    let _nobody_arms = Armed::new(None);
     for name in protocol::NAMES {
         protocol::dispatch(name, Holds::<W>(settings, transactions, std::marker::PhantomData))
             .expect("a registered protocol");
     }
 }
 
-/// Runs the workload on the default protocol with a fault in it, until an audit says that the
-/// promise `what` is broken.
-pub(crate) fn fault_is_found<W: Workload>(fault: Fault, settings: &[(&str, &str)], what: &str) {
+/// Runs the workload on the default protocol with faults in it, until an audit says that the promise
+/// `what` is broken.
+pub(crate) fn faults_are_found<W: Workload>(
+    faults: &[Fault],
+    settings: &[(&str, &str)],
+    what: &str,
+) {
     let found = (0..ROUNDS_MAX).any(|round| {
         let loaded = Loaded::<W, Mvocc>::new(settings);
-        let (mut findings, _) = loaded.work(round as u64, 500, Some(fault));
+        let (mut findings, _) = loaded.work(round as u64, 500, faults);
         findings.extend(loaded.audit(Moment::After));
         findings.iter().any(|finding| finding.what == what && !finding.holds)
     });
-    assert!(found, "{fault:?} went unnoticed");
+    assert!(found, "{faults:?} went unnoticed");
 }

@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn a_changed_value_is_found() {
         let bench = Loaded::<SiBench, Mvocc>::new(&[]);
-        bench.work(1, 100, None);
+        bench.work(1, 100, &[]);
         bench.expect_all_hold();
         let (store, tables) = (&bench.store, &bench.tables);
         let add = |more: u64| {
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn lost_updates_are_found() {
-        testing::fault_is_found::<SiBench>(Fault::IgnoreBase, &[], SUM);
+        testing::faults_are_found::<SiBench>(&[Fault::IgnoreBase], &[], SUM);
     }
 
     #[test]

@@ -448,8 +448,8 @@ mod tests {
 
     #[test]
     fn lost_updates_are_found() {
-        testing::fault_is_found::<SmallBank>(Fault::IgnoreBase, SMALL, BALANCES);
-        testing::fault_is_found::<SmallBank>(Fault::IgnoreBase, SMALL, RECORDS);
+        testing::faults_are_found::<SmallBank>(&[Fault::IgnoreBase], SMALL, BALANCES);
+        testing::faults_are_found::<SmallBank>(&[Fault::IgnoreBase], SMALL, RECORDS);
     }
 
     #[test]

@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn changed_rows_are_found() {
         let tatp = Loaded::<Tatp, Mvocc>::new(SMALL);
-        tatp.work(1, 300, None);
+        tatp.work(1, 300, &[]);
         tatp.expect_all_hold();
         let (store, tables) = (&tatp.store, &tatp.tables);
         let add = |more: u32| {
@@ -171,7 +171,7 @@ mod tests {
     fn a_rate_that_is_off_is_found() {
         // Enough subscribers for the rates to be near those of the specification.
         let tatp = Loaded::<Tatp, Mvocc>::new(&[("subscribers", "2000")]);
-        tatp.work(1, 10_000, None);
+        tatp.work(1, 10_000, &[]);
         tatp.expect_all_hold();
         // As if the outcome of one kind were upside down.
         let page = tatp.tables.records.page();
@@ -183,6 +183,6 @@ mod tests {
 
     #[test]
     fn lost_updates_are_found() {
-        testing::fault_is_found::<Tatp>(Fault::IgnoreBase, SMALL, UPDATES);
+        testing::faults_are_found::<Tatp>(&[Fault::IgnoreBase], SMALL, UPDATES);
     }
 }

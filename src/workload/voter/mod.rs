@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn changed_counters_and_votes_are_found() {
         let vote = Loaded::<Voter, Mvocc>::new(SMALL);
-        vote.work(1, 300, None);
+        vote.work(1, 300, &[]);
         vote.expect_all_hold();
         let (store, tables) = (&vote.store, &vote.tables);
         let add = |contestant: u64, more: u64| {
@@ -404,10 +404,13 @@ mod tests {
         vote.expect_broken("no telephone votes beyond the limit");
     }
 
+    /// A vote reads its contestant before it writes it, so both checks would find the lost update.
+    const FAULTS: &[Fault] = &[Fault::IgnoreBase, Fault::SkipValidation];
+
     #[test]
     fn lost_updates_are_found() {
-        testing::fault_is_found::<Voter>(Fault::IgnoreBase, SMALL, SUMS);
-        testing::fault_is_found::<Voter>(Fault::IgnoreBase, SMALL, STORED);
+        testing::faults_are_found::<Voter>(FAULTS, SMALL, SUMS);
+        testing::faults_are_found::<Voter>(FAULTS, SMALL, STORED);
     }
 
     #[test]
