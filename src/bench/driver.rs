@@ -4,7 +4,7 @@
 //! own memory. Once an interval it hands what it has counted to the collector and goes on with an
 //! empty set. Nothing in the loop is shared but the stop flag, which nobody writes until the end.
 
-use super::pace::Pace;
+use super::pace::{Pace, SPIN_NS, wait_until};
 use super::stats::{Stats, Times};
 use super::stopwatch::Stopwatch;
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -204,6 +204,9 @@ impl<W: Worker> Lane<'_, W> {
         }
         loop {
             self.worker.prepare();
+            if let Some(now_ns) = self.linger() {
+                return Ok(now_ns);
+            }
             let due_ns = match pace {
                 None => None,
                 Some(pace) => {
@@ -233,6 +236,24 @@ impl<W: Worker> Lane<'_, W> {
                 return Ok(ended_ns);
             }
         }
+    }
+
+    /// Waits for whoever sends the prepared request, if he takes his time. Gives the present time if
+    /// the worker was done before that.
+    #[inline]
+    fn linger(&mut self) -> Option<u64> {
+        let pause = self.worker.pause();
+        if pause.is_zero() { None } else { self.sleep_for(pause) }
+    }
+
+    #[cold]
+    fn sleep_for(&mut self, pause: Duration) -> Option<u64> {
+        let stopwatch = self.shared.stopwatch;
+        let until_ns = stopwatch.now().saturating_add(pause.as_nanos() as u64);
+        let stop = &self.shared.stop;
+        let outcome = wait_until(&stopwatch, until_ns, self.deadline_ns, SPIN_NS, stop);
+        let now_ns = stopwatch.now();
+        (self.catch_up(now_ns) || outcome.is_none()).then_some(now_ns)
     }
 
     /// Ends what has ended while the worker waited for its schedule. True when the worker is done.

@@ -5,7 +5,7 @@ use crate::sync::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Below this a sleeping thread could wake too late; it spins instead.
-const SPIN_NS: u64 = 60_000;
+pub(super) const SPIN_NS: u64 = 60_000;
 /// The longest sleep, so that a stop is noticed.
 const SLEEP_MAX_NS: u64 = 20_000_000;
 
@@ -42,25 +42,8 @@ impl Pace {
         stop: &AtomicBool,
     ) -> Option<u64> {
         let due = self.due_ns();
-        loop {
-            let now = stopwatch.now();
-            if now >= due {
-                break;
-            }
-            // Relaxed: a request to stop; nothing is read on the strength of it.
-            if now >= deadline_ns || stop.load(Ordering::Relaxed) {
-                return None;
-            }
-            let ahead = due.min(deadline_ns) - now;
-            if self.spin || ahead <= SPIN_NS {
-                std::hint::spin_loop();
-            } else {
-                std::thread::sleep(Duration::from_nanos((ahead - SPIN_NS / 2).min(SLEEP_MAX_NS)));
-            }
-        }
-        if due >= deadline_ns {
-            return None;
-        }
+        let spin_ns = if self.spin { u64::MAX } else { SPIN_NS };
+        wait_until(stopwatch, due, deadline_ns, spin_ns, stop)?;
         self.ticks += 1;
         Some(due)
     }
@@ -70,6 +53,34 @@ impl Pace {
         let due = self.due_ns();
         if due >= end_ns { 0 } else { ((end_ns - due) as f64 / self.period_ns) as u64 + 1 }
     }
+}
+
+/// Waits until `due_ns`; sleeps, but for the last `spin_ns`, which it spins. `None` if that is only
+/// after `deadline_ns`, or if the run was stopped.
+pub(super) fn wait_until(
+    stopwatch: &Stopwatch,
+    due_ns: u64,
+    deadline_ns: u64,
+    spin_ns: u64,
+    stop: &AtomicBool,
+) -> Option<()> {
+    loop {
+        let now = stopwatch.now();
+        if now >= due_ns {
+            break;
+        }
+        // Relaxed: a request to stop; nothing is read on the strength of it.
+        if now >= deadline_ns || stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let ahead = due_ns.min(deadline_ns) - now;
+        if ahead <= spin_ns {
+            std::hint::spin_loop();
+        } else {
+            std::thread::sleep(Duration::from_nanos((ahead - spin_ns / 2).min(SLEEP_MAX_NS)));
+        }
+    }
+    (due_ns < deadline_ns).then_some(())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod seed;
 pub mod sibench;
 pub mod smallbank;
 pub mod tatp;
+pub mod tpcc;
 pub mod voter;
 pub mod ycsb;
 
@@ -22,6 +23,7 @@ pub use seed::{Purpose, Random, Seed};
 
 use crate::protocol::Protocol;
 use crate::{Attempts, Error, Store, TransactionError};
+use std::time::Duration;
 
 /// How a transaction ended, once it had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,10 +55,17 @@ impl End {
 
 /// One worker's side of a workload: it draws requests and runs them.
 ///
-/// The driver calls the first three methods in turn. Only `execute` is timed.
+/// The driver calls the first four methods in turn. Only `execute` is timed.
 pub trait Worker {
     /// Draws the next request, whole: every key, every value.
     fn prepare(&mut self);
+
+    /// How long whoever sends the prepared request takes before he sends it. The driver waits so
+    /// long, untimed.
+    #[inline]
+    fn pause(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Runs the prepared request until it commits, is rolled back or is given up. A retry runs the
     /// same request again.
@@ -305,4 +314,5 @@ workloads! {
     tatp::Tatp,
     voter::Voter,
     sibench::SiBench,
+    tpcc::Tpcc,
 }
