@@ -193,7 +193,7 @@ for_each_protocol! {
                 scope.spawn(move || {
                     let mut random = Random::new(random::seed(), thread);
                     for round in 0..ROUNDS {
-                        let key = random.below(1 << 32) << 16 | thread << 8 | round % 256;
+                        let key = random.below(1 << 32) << 16 | thread << 8 | (round % 256);
                         store.transact(|tx| {
                             let count = tx.range(table, ..)?.try_fold(0, |count, entry| {
                                 entry.map(|_| count + 1)
