@@ -3,8 +3,8 @@
 //! runs.
 //!
 //! What departs from the standard is said in [`Workload::basis`] and hence in every report: no
-//! terminals beyond this process, no durability, and no keying and think times unless they are asked
-//! for. Clauses are cited where they are implemented.
+//! terminals beyond this process, no durability, and no keying and think times unless they are
+//! asked for. Clauses are cited where they are implemented.
 //!
 //! * [`rows`], [`keys`], [`text`]: the tables.
 //! * [`nurand`], [`population`], [`load`]: what is in them at first.

@@ -88,8 +88,8 @@ fn lines_of_orders(lines: u64, orders: u64) -> Finding {
     finding(what, mean, (10.0, (9.5, 10.5)), error, &format!("in {orders}"))
 }
 
-/// A figure holds if it is within its limits. That of few requests may also lie beyond them, by what
-/// chance explains.
+/// A figure holds if it is within its limits. That of few requests may also lie beyond them, by
+/// what chance explains.
 fn finding(
     what: &'static str,
     figure: f64,
