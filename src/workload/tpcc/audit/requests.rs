@@ -18,35 +18,35 @@ struct Share {
 
 const SHARES: [Share; 5] = [
     Share {
-        what: "9.2.2.5: 0.9 to 1.1 % of the new orders are rolled back",
+        what: "0.9 to 1.1 % of the new orders are rolled back (9.2.2.5)",
         part: Tally::Mistakes,
         whole: Tally::NewOrders,
         target: 1.0,
         limits: (0.9, 1.1),
     },
     Share {
-        what: "9.2.2.5: 0.95 to 1.05 % of the order lines are remote",
+        what: "0.95 to 1.05 % of the order lines are remote (9.2.2.5)",
         part: Tally::RemoteLines,
         whole: Tally::Lines,
         target: 1.0,
         limits: (0.95, 1.05),
     },
     Share {
-        what: "9.2.2.5: 14 to 16 % of the payments are remote",
+        what: "14 to 16 % of the payments are remote (9.2.2.5)",
         part: Tally::RemotePayments,
         whole: Tally::Payments,
         target: 15.0,
         limits: (14.0, 16.0),
     },
     Share {
-        what: "9.2.2.5: 57 to 63 % of the payments are by last name",
+        what: "57 to 63 % of the payments are by last name (9.2.2.5)",
         part: Tally::PaymentsByName,
         whole: Tally::Payments,
         target: 60.0,
         limits: (57.0, 63.0),
     },
     Share {
-        what: "9.2.2.5: 57 to 63 % of the order-statuses are by last name",
+        what: "57 to 63 % of the order-statuses are by last name (9.2.2.5)",
         part: Tally::OrderStatusesByName,
         whole: Tally::OrderStatuses,
         target: 60.0,
@@ -84,7 +84,7 @@ impl Share {
 /// Order lines of an order: uniform from 5 to 15, so their variance is 10.
 fn lines_of_orders(lines: u64, orders: u64) -> Finding {
     let (mean, error) = (lines as f64 / orders as f64, (10.0 / orders as f64).sqrt());
-    let what = "9.2.2.5: a new order has 9.5 to 10.5 lines on average";
+    let what = "a new order has 9.5 to 10.5 lines on average (9.2.2.5)";
     finding(what, mean, (10.0, (9.5, 10.5)), error, &format!("in {orders}"))
 }
 
@@ -130,7 +130,7 @@ fn mix(count: impl Fn(Tally) -> u64) -> Option<Finding> {
     });
     let evidence: Vec<String> = shares.iter().map(|share| format!("{share:.2}")).collect();
     Some(Finding {
-        what: "5.2.3: payments 43 %, order-statuses, deliveries, stock-levels 4 % each",
+        what: "payments 43 %, order-statuses, deliveries, stock-levels 4 % each (5.2.3)",
         holds,
         evidence: format!("{} % of {all}, new orders first", evidence.join(", ")),
     })
