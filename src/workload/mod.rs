@@ -13,7 +13,6 @@ mod seed;
 pub mod sibench;
 pub mod smallbank;
 pub mod tatp;
-#[allow(clippy::inconsistent_digit_grouping, reason = "the last two digits are cents")]
 pub mod tpcc;
 pub mod voter;
 pub mod ycsb;

@@ -15,22 +15,25 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the workers count.
+/// What the workers count. Requests that are given up are counted as such and as nothing else.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Tally {
-    /// New-Order transactions, those that were rolled back included.
+    /// New orders without a mistake.
     NewOrders,
-    Lines,
-    RemoteLines,
-    /// New orders with an item that does not exist.
-    Mistakes,
     Payments,
-    RemotePayments,
-    PaymentsByName,
     OrderStatuses,
-    OrderStatusesByName,
     Deliveries,
     StockLevels,
+    Analyses,
+    Wasted,
+    /// New orders with an item that does not exist.
+    Mistakes,
+    /// Lines of new orders, mistaken ones included.
+    Lines,
+    RemoteLines,
+    RemotePayments,
+    PaymentsByName,
+    OrderStatusesByName,
     Delivered,
     Skipped,
     GivenUp,
@@ -41,18 +44,20 @@ pub(super) enum Tally {
 pub(super) const TALLY_COUNT: usize = Tally::Duplicate as usize + 1;
 
 pub(super) const TALLIES: [TallyRow; TALLY_COUNT] = [
-    tally("new-order requests", TallyRole::Fact),
+    tally("new orders", TallyRole::Operation),
+    tally("payments", TallyRole::Operation),
+    tally("order-statuses", TallyRole::Operation),
+    tally("deliveries", TallyRole::Operation),
+    tally("stock-levels", TallyRole::Operation),
+    tally("analyses", TallyRole::Operation),
+    tally("operations of failed attempts", TallyRole::Wasted),
+    tally("mistaken new orders", TallyRole::Fact),
     tally("order lines", TallyRole::Fact),
     tally("remote order lines", TallyRole::Fact),
-    tally("mistaken new orders", TallyRole::Fact),
-    tally("payment requests", TallyRole::Fact),
     tally("remote payments", TallyRole::Fact),
     tally("payments by last name", TallyRole::Fact),
-    tally("order-status requests", TallyRole::Fact),
     tally("order-statuses by last name", TallyRole::Fact),
-    tally("delivery requests", TallyRole::Fact),
-    tally("stock-level requests", TallyRole::Fact),
-    tally("delivered orders", TallyRole::Operation),
+    tally("orders delivered", TallyRole::Fact),
     tally("districts with nothing to deliver", TallyRole::Fact),
     tally("requests given up", TallyRole::Fact),
     tally("lost rows", TallyRole::Violation),
@@ -126,7 +131,7 @@ impl<'run, P: Protocol> TpccWorker<'run, P> {
         }
     }
 
-    /// Counts what the request was, for the audit of the run.
+    /// Counts what the request was.
     fn count_request(&mut self) {
         let by_name = |selector: &Selector| u64::from(matches!(selector, Selector::LastName(_)));
         match &self.request {
@@ -134,10 +139,9 @@ impl<'run, P: Protocol> TpccWorker<'run, P> {
                 let (lines, remote) = (order.lines.len() as u64, order.remote_lines() as u64);
                 let unused = self.drawer.scale.unused_item();
                 let mistaken = order.lines.last().is_some_and(|line| line.item == unused);
-                self.count(Tally::NewOrders, 1);
+                self.count(if mistaken { Tally::Mistakes } else { Tally::NewOrders }, 1);
                 self.count(Tally::Lines, lines);
                 self.count(Tally::RemoteLines, remote);
-                self.count(Tally::Mistakes, u64::from(mistaken));
             }
             Request::Payment(payment) => {
                 let remote = payment.customer_warehouse != payment.warehouse;
@@ -153,7 +157,7 @@ impl<'run, P: Protocol> TpccWorker<'run, P> {
             }
             Request::Delivery(_) => self.count(Tally::Deliveries, 1),
             Request::StockLevel(_) => self.count(Tally::StockLevels, 1),
-            Request::Analysis => {}
+            Request::Analysis => self.count(Tally::Analyses, 1),
         }
     }
 }
@@ -175,20 +179,22 @@ impl<P: Protocol> Worker for TpccWorker<'_, P> {
     fn execute(&mut self, attempts: &mut Attempts) -> Result<End, Error> {
         let Self { store, tables, request, scratch, .. } = self;
         let history = keys::history(self.index, self.payments);
-        End::of(execute(store, tables, request, history, scratch, attempts))
+        let outcome = execute(store, tables, request, history, scratch, attempts);
+        self.count(Tally::Wasted, attempts.attempts.saturating_sub(1));
+        End::of(outcome)
     }
 
     fn settle(&mut self, end: End) {
-        self.count_request();
         match end {
             End::Committed => {
+                self.count_request();
                 let Scratch { lost, duplicates, delivered, skipped, .. } = self.scratch;
                 self.count(Tally::Lost, lost);
                 self.count(Tally::Duplicate, duplicates);
                 self.count(Tally::Delivered, delivered);
                 self.count(Tally::Skipped, skipped);
             }
-            End::RolledBack => {}
+            End::RolledBack => self.count_request(),
             End::GaveUp => self.count(Tally::GivenUp, 1),
         }
         if let (Some(terminals), Some(kind)) = (&mut self.terminals, self.kind) {

@@ -28,19 +28,19 @@ impl Condition {
 
 /// The conditions in words.
 const WORDS: [&str; Condition::COUNT] = [
-    "3.3.2.1: W_YTD = sum(D_YTD)",
-    "3.3.2.2: D_NEXT_O_ID - 1 = max(O_ID) = max(NO_O_ID)",
-    "3.3.2.3: max(NO_O_ID) - min(NO_O_ID) + 1 = number of new orders",
-    "3.3.2.4: sum(O_OL_CNT) = number of order lines",
-    "3.3.2.5: an order has no carrier if, and only if, it is a new order",
-    "3.3.2.6: O_OL_CNT = number of the order's lines",
-    "3.3.2.7: a line is delivered if, and only if, its order has a carrier",
-    "3.3.2.8: W_YTD = sum(H_AMOUNT)",
-    "3.3.2.9: D_YTD = sum(H_AMOUNT)",
-    "3.3.2.10: C_BALANCE = sum(delivered OL_AMOUNT) - sum(H_AMOUNT)",
-    "3.3.2.11: orders - new orders = those loaded as delivered + sum(C_DELIVERY_CNT)",
-    "3.3.2.12: C_BALANCE + C_YTD_PAYMENT = sum(delivered OL_AMOUNT)",
-    "beyond 3.3.2: S_YTD and S_ORDER_CNT = quantity and number of the lines supplied",
+    "W_YTD = sum(D_YTD) (3.3.2.1)",
+    "D_NEXT_O_ID - 1 = max(O_ID) = max(NO_O_ID) (3.3.2.2)",
+    "max(NO_O_ID) - min(NO_O_ID) + 1 = number of new orders (3.3.2.3)",
+    "sum(O_OL_CNT) = number of order lines (3.3.2.4)",
+    "an order has no carrier if, and only if, it is a new order (3.3.2.5)",
+    "O_OL_CNT = number of the order's lines (3.3.2.6)",
+    "a line is delivered if, and only if, its order has a carrier (3.3.2.7)",
+    "W_YTD = sum(H_AMOUNT) (3.3.2.8)",
+    "D_YTD = sum(H_AMOUNT) (3.3.2.9)",
+    "C_BALANCE = sum(delivered OL_AMOUNT) - sum(H_AMOUNT) (3.3.2.10)",
+    "orders - new orders = those loaded as delivered + sum(C_DELIVERY_CNT) (3.3.2.11)",
+    "C_BALANCE + C_YTD_PAYMENT = sum(delivered OL_AMOUNT) (3.3.2.12)",
+    "S_YTD and S_ORDER_CNT = quantity and number of the lines supplied (not in 3.3.2)",
 ];
 
 /// How many times a condition was compared, how many times it failed, and how it did first.

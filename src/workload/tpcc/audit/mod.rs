@@ -7,12 +7,12 @@ pub(super) mod requests;
 
 use super::config::Config;
 use super::tables::Tables;
-use crate::protocol::{Protocol, Reads};
+use crate::protocol::Protocol;
 use crate::workload::{Finding, Moment};
 use crate::{Store, Transaction, TransactionError};
 use books::Books;
 
-/// How often an audit beside the run is tried with a protocol whose snapshots can fail.
+/// How often an audit beside the run is tried, with a protocol whose views can fail.
 const ATTEMPTS_DURING: u32 = 3;
 
 /// Audits the tables, and after the run the requests too.
@@ -24,8 +24,8 @@ pub(super) fn audit<P: Protocol>(
 ) -> Result<Vec<Finding>, TransactionError> {
     let read = |tx: &Transaction<'_, P>| Books::read(tx, tables, config.scale);
     let books = match moment {
-        Moment::During if P::READS == Reads::Newest => attempt_few(store, read)?,
-        Moment::During | Moment::After => store.view(read)?,
+        Moment::During => attempt_few(store, read)?,
+        Moment::After => store.view(read)?,
     };
     let mut findings = conditions::check(config.scale, &books);
     if moment == Moment::After {
@@ -34,8 +34,8 @@ pub(super) fn audit<P: Protocol>(
     Ok(findings)
 }
 
-/// As [`Store::view`], but not for ever: where nothing old is kept, what commits during the audit
-/// makes it fail, and there may always be something. The last conflict says that it has starved.
+/// As [`Store::view`], but not for ever: where views can fail, what commits during the audit makes
+/// this one fail, and there may always be something. The last conflict says that it has starved.
 fn attempt_few<P: Protocol, R>(
     store: &Store<P>,
     read: impl Fn(&Transaction<'_, P>) -> Result<R, TransactionError>,
