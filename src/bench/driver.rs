@@ -238,8 +238,8 @@ impl<W: Worker> Lane<'_, W> {
         }
     }
 
-    /// Waits for whoever sends the prepared request, if he takes his time. Gives the present time if
-    /// the worker was done before that.
+    /// Waits for whoever sends the prepared request, if he takes his time. Gives the present time
+    /// if the worker was done before that.
     #[inline]
     fn linger(&mut self) -> Option<u64> {
         let pause = self.worker.pause();

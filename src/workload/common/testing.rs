@@ -169,8 +169,8 @@ pub(crate) fn holds_on_every_protocol<W: Workload>(settings: &[(&str, &str)], tr
     }
 }
 
-/// Runs the workload on the default protocol with faults in it, until an audit says that the promise
-/// `what` is broken.
+/// Runs the workload on the default protocol with faults in it, until an audit says that the
+/// promise `what` is broken.
 pub(crate) fn faults_are_found<W: Workload>(
     faults: &[Fault],
     settings: &[(&str, &str)],
