@@ -125,6 +125,7 @@ impl Clock {
     }
 
     /// A duration in this clock's ticks, or `None` where ticks are no time.
+    #[cfg_attr(loom, allow(unused_variables, reason = "the model's clock has no rate"))]
     pub(crate) fn ticks(&self, ns: u64) -> Option<u64> {
         match self {
             Clock::Counter(_) => None,

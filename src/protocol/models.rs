@@ -89,7 +89,7 @@ fn decision() -> &'static Decision {
 /// One thread installs a value that it has just written; the other reads it.
 fn publish() {
     loom::model(|| {
-        let record = Arc::new(record_of(10));
+        let record = Arc::new(record_of::<NoWords>(10));
         let writer = {
             let record = record.clone();
             loom::thread::spawn(move || {

@@ -53,7 +53,9 @@ pub(crate) enum Step {
 pub(crate) fn at(_step: Step) {}
 
 #[cfg(test)]
-pub(crate) use hook::{at, on};
+pub(crate) use hook::at;
+#[cfg(all(test, not(loom)))]
+pub(crate) use hook::on;
 
 #[cfg(test)]
 mod hook {
@@ -79,6 +81,7 @@ mod hook {
     }
 
     /// Installs `hook` for the calling thread.
+    #[cfg_attr(loom, allow(dead_code, reason = "models suspend nobody"))]
     pub(crate) fn on(hook: impl FnMut(Step) + 'static) {
         HOOK.with(|slot| *slot.borrow_mut() = Some(Box::new(hook)));
     }
