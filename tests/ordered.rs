@@ -214,6 +214,48 @@ for_each_protocol! {
         assert!(!serializable || counts == expected, "two transactions counted the same range");
     }
 
+    /// Orders with their lines, numbered by a counter that everybody wants: whoever loses the race for
+    /// a number has inserted some of its keys already.
+    fn an_order_is_never_seen_without_all_its_lines<P>(store) {
+        if P::RANGES == Ranges::Unsupported {
+            continue;
+        }
+        const LINES: u64 = 6;
+        const ORDERS: u64 = 150;
+        let lines: Numbers<P> = store.ordered_table("lines").unwrap();
+        let counter = store.table::<u64, u64>("counter").unwrap();
+        store.transact(|tx| tx.put(&counter, 0, 0)).unwrap();
+        let placed = std::sync::atomic::AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (store, lines, counter, placed) = (&store, &lines, &counter, &placed);
+                scope.spawn(move || {
+                    let mut random = Random::new(random::seed(), thread);
+                    for _ in 0..ORDERS {
+                        store.transact(|tx| {
+                            let number = tx.get(counter, &0)?.copied().unwrap_or(0);
+                            for line in 0..LINES {
+                                random.maybe_yield();
+                                tx.put(lines, number * LINES + line, number)?;
+                            }
+                            tx.put(counter, 0, number + 1)
+                        }).unwrap();
+                        placed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    }
+                });
+            }
+            let orders = 4 * ORDERS;
+            while placed.load(std::sync::atomic::Ordering::Relaxed) < orders {
+                let (number, count) = store.view(|tx| {
+                    let number = tx.get(&counter, &0)?.copied().unwrap_or(0);
+                    let from = number.saturating_sub(20) * LINES;
+                    Ok((number.min(20), all(tx.range(&lines, from..number * LINES)?)?.len()))
+                }).unwrap();
+                assert_eq!(count as u64, number * LINES, "{}", P::NAME);
+            }
+        });
+    }
+
     fn keys_come_and_go_while_others_walk<P>(store) {
         if P::RANGES == Ranges::Unsupported {
             continue;

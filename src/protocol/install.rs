@@ -25,25 +25,29 @@ pub(crate) fn publish_record<P: Protocol>(cx: &mut Context<'_, P>, index: usize)
     let same = |other: &Record<P::Words>| {
         other.hash == record.hash && table.same_key(other, record) && !other.head().is_dead()
     };
-    let table_index = table.index(write.shard);
+    let conflict = || {
+        let at = Some(Place::Key(table, write.hash));
+        Conflict { reason: AbortReason::InsertConflict, at }
+    };
     let garbage = &mut cx.worker.garbage;
+    if let Some(ordered) = table.ordered_index(write.shard) {
+        // Before the hash index, through which writers find the record: one that overrules this
+        // transaction and installs in its place must not commit a key that ranges do not show.
+        let mut retire = |retired| garbage.push(Garbage::of_ordered(table, retired));
+        match ordered.insert(write.record, table, &mut retire) {
+            Inserted::Yes => write.state = WriteState::Installed,
+            Inserted::Exists => return Err(conflict()),
+            Inserted::OutOfMemory => return Err(Conflict::new(AbortReason::OutOfMemory)),
+        }
+    }
+    let table_index = table.index(write.shard);
     let mut retire = |array| garbage.push(Garbage::Array(table_index, array));
     match table_index.insert(write.record, write.hash, same, &mut retire) {
         Inserted::Yes => {
             write.state = WriteState::Installed;
-            if let Some(ordered) = table.ordered_index(write.shard) {
-                let mut retire = |retired| garbage.push(Garbage::of_ordered(table, retired));
-                // Whoever has the key in the hash index has it here too.
-                if ordered.insert(write.record, table, &mut retire) == Inserted::OutOfMemory {
-                    return Err(Conflict::new(AbortReason::OutOfMemory));
-                }
-            }
             Ok(())
         }
-        Inserted::Exists => {
-            let at = Some(Place::Key(table, write.hash));
-            Err(Conflict { reason: AbortReason::InsertConflict, at })
-        }
+        Inserted::Exists => Err(conflict()),
         Inserted::OutOfMemory => Err(Conflict::new(AbortReason::OutOfMemory)),
     }
 }
