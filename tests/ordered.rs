@@ -214,8 +214,8 @@ for_each_protocol! {
         assert!(!serializable || counts == expected, "two transactions counted the same range");
     }
 
-    /// Orders with their lines, numbered by a counter that everybody wants: whoever loses the race for
-    /// a number has inserted some of its keys already.
+    /// Orders with their lines, numbered by a counter that everybody wants: whoever loses the race
+    /// for a number has inserted some of its keys already.
     fn an_order_is_never_seen_without_all_its_lines<P>(store) {
         if P::RANGES == Ranges::Unsupported {
             continue;
