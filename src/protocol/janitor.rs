@@ -16,6 +16,7 @@ use super::{Protocol, Reads};
 use crate::limits::{RECLAIM_BATCH, RECLAIM_STEPS_PER_COMMIT, VOLUNTEER_DEPTH};
 use crate::reclaim::arena::{Arena, ChunkPool};
 use crate::reclaim::limbo::Limbo;
+use crate::reclaim::queue::Queue;
 use crate::reclaim::watermark::Live;
 use crate::storage::Words;
 use crate::storage::hash_index::{Array, HashIndex};
@@ -57,7 +58,7 @@ enum Stage {
 #[derive(Debug)]
 pub(crate) struct Chores<W: Words> {
     /// Records with a version to unlink, and when it was overwritten; in that order.
-    recent: VecDeque<(*mut Record<W>, u64)>,
+    recent: Queue<(*mut Record<W>, u64)>,
     /// Records with a version that an old snapshot still sees, and that snapshot.
     parked: VecDeque<(*mut Record<W>, u64)>,
     dying: VecDeque<Dying<W>>,
@@ -99,7 +100,7 @@ impl<W: Words> Janitor<W> {
         Janitor {
             busy: AtomicBool::new(false),
             chores: UnsafeCell::new(Chores {
-                recent: VecDeque::new(),
+                recent: Queue::new(),
                 parked: VecDeque::new(),
                 dying: VecDeque::new(),
                 superseded: VecDeque::new(),
@@ -226,6 +227,32 @@ enum Next {
     Parked(u64),
 }
 
+/// Whether a queued record may be looked at; see [`Live::horizon`].
+#[inline]
+fn is_due<W: Words>(&(_, at): &(*mut Record<W>, u64), live: &Live) -> bool {
+    at <= live.horizon()
+}
+
+/// The table of a record; `last` is that of the record before.
+#[inline]
+fn table_of<'a, P: Protocol>(
+    core: &'a Core<P>,
+    last: &mut Option<(u16, &'a TableCore<P::Words>)>,
+    record: &Record<P::Words>,
+) -> &'a TableCore<P::Words> {
+    match *last {
+        Some((number, table)) if number == record.table => table,
+        _ => last.insert((record.table, core.tables.get(record.table))).1,
+    }
+}
+
+/// Gives the ticket of a record back whose newest version stands alone; false if there is another
+/// one by now, which saw the ticket and counts on us.
+#[inline]
+fn return_ticket<W: Words>(target: &Record<W>, newest: *mut Version<W>) -> bool {
+    target.exchange(Head::new(newest, true), Head::new(newest, false)).is_ok()
+}
+
 /// The tools of whoever is doing chores.
 struct Hands<'a, P: Protocol> {
     core: &'a Core<P>,
@@ -247,15 +274,46 @@ impl<'a, P: Protocol> Hands<'a, P> {
         }
     }
 
-    fn table_of(&mut self, record: &Record<P::Words>) -> &'a TableCore<P::Words> {
-        if let Some((number, table)) = self.table
-            && number == record.table
+    /// Prunes the records at the front of the queue, `steps` at most, for as long as each is the
+    /// common case: its newest version holds a value that every snapshot sees, so what is below is
+    /// seen by none. Returns how many.
+    #[inline]
+    fn tend_common(&mut self, chores: &mut Chores<P::Words>, steps: usize) -> usize {
+        let Hands { core, arena, tallies, guard, table } = self;
+        let Chores { recent, limbo, live, .. } = chores;
+        let Some(&(first, _)) = recent.first().filter(|_| P::READS == Reads::Snapshot) else {
+            return 0;
+        };
+        // SAFETY: we hold the tickets of what is in the queue, so the record has not been freed.
+        let first = table_of(core, table, unsafe { &*first });
+        let mut sink = Sink::new::<P>(first, arena, &core.pool, limbo, guard);
+        let (mut tended, mut longest) = (0, 0);
+        for &(record, _) in
+            recent.as_slice().iter().take(steps).take_while(|next| is_due(next, live))
         {
-            return table;
+            step::at(Step::ReclaimPrune);
+            // SAFETY: as above.
+            let target = unsafe { &*record };
+            if !target.try_prune() {
+                break;
+            }
+            sink.table = table_of(core, table, target);
+            // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
+            let pruned = unsafe { prune::prune_below_newest(target, live, &mut sink) };
+            let returned = pruned.is_some_and(|(newest, length)| {
+                longest = length.max(longest);
+                return_ticket(target, newest.as_ptr())
+            });
+            target.end_prune();
+            if !returned {
+                break;
+            }
+            tended += 1;
         }
-        let table = self.core.tables.get(record.table);
-        self.table = Some((record.table, table));
-        table
+        sink.count(tallies);
+        tallies.chain_length_max.raise(longest);
+        recent.advance(tended);
+        tended
     }
 
     /// Prunes one record whose ticket we hold.
@@ -266,35 +324,14 @@ impl<'a, P: Protocol> Hands<'a, P> {
         if !target.try_prune() {
             return Next::Later;
         }
-        let table = self.table_of(target);
-        let (live, limbo) = (&chores.live, &mut chores.limbo);
-        let mut sink = Sink::new::<P>(table, self.arena, &self.core.pool, limbo, self.guard);
-        let common = match P::READS {
-            // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
-            Reads::Snapshot => unsafe { prune::prune_below_newest(target, live, &mut sink) },
-            Reads::Newest => None,
-        };
-        let next = if let Some((newest, length)) = common {
-            sink.count(self.tallies);
-            self.tallies.chain_length_max.raise(length);
-            Self::return_ticket(target, newest.as_ptr())
-        } else {
-            self.tend_slowly(chores, table, record)
-        };
+        let table = table_of(self.core, &mut self.table, target);
+        let next = self.tend_pruning(chores, table, record);
         target.end_prune();
         next
     }
 
-    /// Gives the ticket of a record back whose newest version stands alone.
-    #[inline]
-    fn return_ticket(target: &Record<P::Words>, newest: *mut Version<P::Words>) -> Next {
-        // A version installed meanwhile saw the ticket and counts on us.
-        let returned = target.exchange(Head::new(newest, true), Head::new(newest, false));
-        if returned.is_ok() { Next::Done } else { Next::Later }
-    }
-
-    /// As `tend`, with the prune right in hand, for a record that is not the common case.
-    fn tend_slowly(
+    /// As `tend`, with the prune right in hand.
+    fn tend_pruning(
         &mut self,
         chores: &mut Chores<P::Words>,
         table: &TableCore<P::Words>,
@@ -318,7 +355,7 @@ impl<'a, P: Protocol> Hands<'a, P> {
             // SAFETY: `newest` is the newest committed version, which stays while we hold the
             // right.
             Left::Versions { newest, .. } if !unsafe { &*newest }.is_tombstone() => {
-                Self::return_ticket(target, newest)
+                if return_ticket(target, newest) { Next::Done } else { Next::Later }
             }
             Left::Versions { begin, .. }
                 if P::KEEPS_TOMBSTONES && begin >= chores.live.watermark() =>
@@ -442,25 +479,20 @@ impl<'a, P: Protocol> Hands<'a, P> {
             tallies.bytes_freed.add(bytes as u64);
         });
         let due = |chores: &Chores<P::Words>| {
-            chores.recent.front().is_some_and(|&(_, at)| at <= chores.live.horizon())
+            chores.recent.first().is_some_and(|next| is_due(next, &chores.live))
         };
         if !due(chores) && chores.recent.len() >= RECLAIM_BATCH {
             let mut live = std::mem::take(&mut chores.live);
             self.scan(&mut live);
             chores.live = live;
         }
-        for _ in 0..steps {
-            if !due(chores) {
-                break;
-            }
-            let Some((record, at)) = chores.recent.pop_front() else {
-                break;
-            };
-            match self.tend(chores, record) {
-                Next::Done => {}
-                // To the back, as if its newest version were overwritten now.
-                Next::Later => chores.recent.push_back((record, at.max(chores.live.now))),
-                Next::Parked(blocker) => chores.parked.push_back((record, blocker)),
+        let mut left = steps;
+        while left > 0 && due(chores) {
+            let tended = self.tend_common(chores, left);
+            left -= tended;
+            if tended == 0 {
+                left -= 1;
+                self.tend_first(chores);
             }
         }
         for _ in 0..2.min(chores.parked.len()) {
@@ -470,7 +502,7 @@ impl<'a, P: Protocol> Hands<'a, P> {
             if chores.live.contains(blocker) {
                 chores.parked.push_back((record, blocker));
             } else {
-                chores.recent.push_back((record, chores.live.now));
+                chores.recent.push((record, chores.live.now));
             }
         }
         if !chores.dying.is_empty() {
@@ -478,6 +510,20 @@ impl<'a, P: Protocol> Hands<'a, P> {
         }
         if P::READS == Reads::Newest {
             self.free_superseded(chores);
+        }
+    }
+
+    /// Tends the first record of the queue.
+    #[cold]
+    fn tend_first(&mut self, chores: &mut Chores<P::Words>) {
+        let Some((record, at)) = chores.recent.pop() else {
+            return;
+        };
+        match self.tend(chores, record) {
+            Next::Done => {}
+            // To the back, as if its newest version were overwritten now.
+            Next::Later => chores.recent.push((record, at.max(chores.live.now))),
+            Next::Parked(blocker) => chores.parked.push_back((record, blocker)),
         }
     }
 
@@ -517,8 +563,8 @@ impl<P: Protocol> Core<P> {
         };
         let chores = turn.chores();
         let steps = worker.tickets.len() + RECLAIM_STEPS_PER_COMMIT;
-        chores.recent.extend(worker.tickets.drain(..));
-        for garbage in worker.garbage.drain(..) {
+        chores.recent.append(&mut worker.tickets);
+        while let Some(garbage) = worker.garbage.pop() {
             match garbage {
                 Garbage::Array(index, array) => {
                     let now = self.clock.snapshot();
@@ -603,7 +649,7 @@ impl<P: Protocol> Hands<'_, P> {
         let mut live = std::mem::take(&mut chores.live);
         self.scan(&mut live);
         chores.live = live;
-        let table = self.table_of(target);
+        let table = table_of(self.core, &mut self.table, target);
         let limbo = &mut chores.limbo;
         let mut sink = Sink::new::<P>(table, self.arena, &self.core.pool, limbo, self.guard);
         // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.

@@ -13,4 +13,5 @@
 
 pub(crate) mod arena;
 pub(crate) mod limbo;
+pub(crate) mod queue;
 pub(crate) mod watermark;
