@@ -207,6 +207,26 @@ pub enum Error {
         /// The protocol's name.
         protocol: &'static str,
     },
+    /// There is an index, or a table, of that name already.
+    IndexExists {
+        /// The name, with the table's.
+        index: String,
+    },
+    /// The table was written to before the index was declared.
+    IndexTooLate {
+        /// The index's name, with the table's.
+        index: String,
+    },
+    /// Another row has this key in a unique index.
+    NotUnique {
+        /// The index's name, with the table's.
+        index: String,
+    },
+    /// The function of an index gave one row two different keys.
+    IndexFunction {
+        /// The index's name, with the table's.
+        index: String,
+    },
     /// A batch has not as many places for values as keys.
     BatchLength {
         /// How many keys.
@@ -245,6 +265,20 @@ impl fmt::Display for Error {
             Error::NoRanges { protocol } => write!(
                 f,
                 "the protocol {protocol} has no ranges: use another one, or tables without order"
+            ),
+            Error::IndexExists { index } => {
+                write!(f, "an index or a table \"{index}\" exists already: clone its handle")
+            }
+            Error::IndexTooLate { index } => write!(
+                f,
+                "index \"{index}\" comes too late: declare it before the first write to its table"
+            ),
+            Error::NotUnique { index } => {
+                write!(f, "unique index \"{index}\" has another row with this key")
+            }
+            Error::IndexFunction { index } => write!(
+                f,
+                "the function of index \"{index}\" gave another key than before for the same row"
             ),
             Error::BatchLength { keys, places } => {
                 write!(f, "a batch of {keys} keys needs {keys} places for values, not {places}")

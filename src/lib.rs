@@ -66,7 +66,8 @@ pub use storage::ordered_key::OrderedKey;
 pub use storage::payload::{Key, Value};
 pub use storage::{NoWords, Words};
 pub use store::{
-    Attempts, OrderedTable, Range, RetryPolicy, Stats, Store, StoreBuilder, Table, Transaction,
+    Attempts, Index, IndexForm, IndexRange, IntoIndexKey, NonUnique, OrderedTable, PrimaryKey,
+    Range, RetryPolicy, Stats, Store, StoreBuilder, Table, Transaction, Unique, UniqueIndex,
 };
 
 /// The README's example, compiled and run.

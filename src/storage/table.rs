@@ -8,7 +8,8 @@ use super::payload::{Key, Value};
 use super::record::{Head, Record};
 use super::version::{INLINE, Version};
 use crate::reclaim::arena::{Arena, BLOCK_ALIGN, ChunkPool, OWN_ALLOCATION, class_of, class_size};
-use std::any::TypeId;
+use crate::sync::roll::Roll;
+use std::any::{Any, TypeId};
 use std::cmp;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -140,6 +141,9 @@ pub(crate) struct TableCore<W: Words> {
     pub(crate) store: u64,
     pub(crate) schema: Schema,
     pub(crate) shards: Box<[HashIndex<W>]>,
+    /// The secondary indexes that are declared on it, without their types, which the layer above
+    /// knows. The first write seals it.
+    pub(crate) indexes: Roll<Box<dyn Any + Send + Sync>>,
     /// What an ordered table has besides.
     ordered: Option<Ordered<W>>,
     pool: Arc<ChunkPool>,
@@ -167,6 +171,7 @@ impl<W: Words> TableCore<W> {
             store,
             schema: Schema::new::<K, V, W>(),
             shards: (0..shards).map(|_| HashIndex::new()).collect::<Option<_>>()?,
+            indexes: Roll::new(),
             ordered: None,
             pool,
         })

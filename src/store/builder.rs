@@ -6,7 +6,6 @@ use crate::error::Error;
 use crate::limits::SHARDS_MAX;
 use crate::protocol::context::Core;
 use crate::protocol::{Mvocc, Protocol};
-use std::collections::HashMap;
 use std::sync::Mutex;
 
 /// Settings for a store; see [`Store::builder`].
@@ -90,7 +89,7 @@ impl StoreBuilder {
         };
         Ok(Store {
             core: Core::new(Clock::new(self.clock), self.shards, hasher),
-            names: Mutex::new(HashMap::new()),
+            names: Mutex::default(),
             retry: self.retry,
         })
     }

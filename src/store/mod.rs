@@ -6,6 +6,8 @@
 //! * [`operation`]: what each of them does in its one pinned step.
 //! * [`ending`]: how a transaction ends.
 //! * [`range`]: ranges of ordered tables.
+//! * [`index`]: secondary indexes: how they are declared, and what is found through them.
+//! * [`maintain`]: how writes keep them.
 //! * [`retry`]: `transact` and `view`: run, commit, and try again.
 //! * [`stats`]: what it has done and what it holds.
 
@@ -14,6 +16,8 @@
 mod broken;
 mod builder;
 mod ending;
+mod index;
+mod maintain;
 mod operation;
 mod range;
 mod retry;
@@ -25,6 +29,9 @@ mod table;
 mod transaction;
 
 pub use builder::StoreBuilder;
+pub use index::{
+    Index, IndexForm, IndexRange, IntoIndexKey, NonUnique, PrimaryKey, Unique, UniqueIndex,
+};
 pub use range::Range;
 pub use retry::{Attempts, RetryPolicy};
 pub use stats::Stats;
@@ -42,7 +49,20 @@ use crate::storage::table::TableCore;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-type Names<P> = HashMap<Arc<str>, Arc<TableCore<<P as Protocol>::Words>>>;
+type SharedCore<P> = Arc<TableCore<<P as Protocol>::Words>>;
+
+/// The tables by name, and how many numbers of tables are given away.
+#[derive(Debug)]
+struct Names<P: Protocol> {
+    tables: HashMap<Arc<str>, SharedCore<P>>,
+    numbers: usize,
+}
+
+impl<P: Protocol> Default for Names<P> {
+    fn default() -> Self {
+        Names { tables: HashMap::new(), numbers: 0 }
+    }
+}
 
 /// Makes a table of certain types: its number, its name, the store it belongs to, shards, memory.
 type MakeTable<W> = fn(u16, &str, u64, usize, Arc<ChunkPool>) -> Option<TableCore<W>>;
@@ -135,12 +155,24 @@ impl<P: Protocol> Store<P> {
         &self,
         name: &str,
         make: MakeTable<P::Words>,
-    ) -> Result<Arc<TableCore<P::Words>>, Error> {
+    ) -> Result<SharedCore<P>, Error> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(table) = names.get(name) {
+        if let Some(table) = names.tables.get(name) {
             return Ok(Arc::clone(table));
         }
-        let number = names.len();
+        let table = self.make(&mut names, name, make)?;
+        names.tables.insert(Arc::clone(&table.name), Arc::clone(&table));
+        Ok(table)
+    }
+
+    /// Makes a table and gives it a number, but not its name yet.
+    fn make(
+        &self,
+        names: &mut Names<P>,
+        name: &str,
+        make: MakeTable<P::Words>,
+    ) -> Result<SharedCore<P>, Error> {
+        let number = names.numbers;
         if number >= TABLES_MAX {
             return Err(Error::TableCount { max: TABLES_MAX });
         }
@@ -149,7 +181,7 @@ impl<P: Protocol> Store<P> {
         let table = make(number as u16, name, core.id, shards, pool).ok_or(Error::OutOfMemory)?;
         let table = Arc::new(table);
         core.tables.add(Arc::clone(&table));
-        names.insert(Arc::clone(&table.name), Arc::clone(&table));
+        names.numbers += 1;
         Ok(table)
     }
 

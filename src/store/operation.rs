@@ -231,7 +231,8 @@ where
     Ok(())
 }
 
-/// Adds the write of an update whose closure has run since its base was read.
+/// Adds a write (of a value, or of none) that was decided on after its base was read: an update's
+/// closure, or the upkeep of indexes, has run since.
 #[inline]
 pub(super) fn write_after<K, V, Q, P>(
     cx: &mut Context<'_, P>,
@@ -239,7 +240,7 @@ pub(super) fn write_after<K, V, Q, P>(
     key: &Q,
     home: Home,
     base: Base<P::Words>,
-    value: V::Input<'_>,
+    value: Option<V::Input<'_>>,
 ) -> Result<(), Stop<P>>
 where
     K: Key + Borrow<Q> + ?Sized,
@@ -253,11 +254,11 @@ where
         if base.record.is_some() && write.kind == WriteKind::Blind {
             (write.kind, write.base) = (WriteKind::Based, base.version);
         }
-        return Ok(replace(cx, table, index, Some(value))?);
+        return Ok(replace(cx, table, index, value)?);
     }
     // Found in the step before, under the same snapshot, which has kept it alive.
     let record = base.record.expect("a value that is not our own has a record");
-    write(cx, table, record, home, WriteKind::Based, base.version, Some(value))
+    write(cx, table, record, home, WriteKind::Based, base.version, value)
 }
 
 /// Adds a write to a key without a record: makes the record, private until commit.

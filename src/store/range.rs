@@ -59,7 +59,7 @@ impl<K: OrderedKey + ?Sized, W: Words> Sought<W> for Wanted<'_, K, W> {
 /// # Safety
 ///
 /// The record is alive for `'t`, and of this table, whose keys are `K`s.
-unsafe fn key_of<'t, K: OrderedKey + ?Sized, W: Words>(
+pub(super) unsafe fn key_of<'t, K: Key + ?Sized, W: Words>(
     table: &TableCore<W>,
     record: *const Record<W>,
 ) -> &'t K {
@@ -82,7 +82,7 @@ where
     V: Value + ?Sized,
     P: Protocol,
 {
-    transaction: &'t Transaction<'t, P>,
+    pub(super) transaction: &'t Transaction<'t, P>,
     table: &'t TableCore<P::Words>,
     walks: Vec<Walk<'t, K, P::Words, REVERSED>>,
     begun: bool,
@@ -347,7 +347,7 @@ where
     V: Value + ?Sized,
     P: Protocol,
 {
-    fn new(
+    pub(super) fn new(
         transaction: &'t Transaction<'t, P>,
         table: &'t OrderedTable<K, V, P>,
         bounds: &impl RangeBounds<K>,

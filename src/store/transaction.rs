@@ -323,7 +323,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
 
     /// The value of a version, in the step that found it.
     #[inline]
-    fn value<K: Key + ?Sized, V: Value + ?Sized>(
+    pub(super) fn value<K: Key + ?Sized, V: Value + ?Sized>(
         &self,
         table: &Table<K, V, P>,
         version: *mut Version<P::Words>,
@@ -354,6 +354,9 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     {
         self.check_write(table, [K::len(&key), V::len(&value)])?;
         let home = self.home(K::peek(&key));
+        if !table.core().indexes.is_sealed_empty() {
+            return self.put_indexed(table, key, home, value);
+        }
         let written = self.step(|cx, _| match locate(cx, table, K::peek(&key), home) {
             Place::Own(index) => Ok(replace(cx, table, index, Some(value))?),
             Place::Record(record) => {
@@ -381,6 +384,25 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     {
         self.check_write(table, [K::len(&key), V::len(&value)])?;
         let home = self.home(K::peek(&key));
+        if !table.core().indexes.is_sealed_empty() {
+            return self.insert_indexed(table, key, home, value);
+        }
+        self.insert_row(table, key, home, value)
+    }
+
+    /// Inserts a key, and leaves indexes alone.
+    #[inline]
+    pub(super) fn insert_row<K, V>(
+        &self,
+        table: &Table<K, V, P>,
+        key: K::Input<'_>,
+        home: Home,
+        value: V::Input<'_>,
+    ) -> Result<bool, TransactionError>
+    where
+        K: Key + ?Sized,
+        V: Value + ?Sized,
+    {
         let inserted = self.step(|cx, _| -> Result<bool, Stop<P>> {
             match locate(cx, table, K::peek(&key), home) {
                 Place::Own(index) => {
@@ -429,7 +451,10 @@ impl<'s, P: Protocol> Transaction<'s, P> {
             return Ok(false);
         };
         let value = self.hold_snapshot(|| change(before));
-        self.write_based(table, key, home, base, value)
+        if !table.core().indexes.is_sealed_empty() {
+            return self.write_indexed(table, key, home, (base, before), Some(value));
+        }
+        self.write_based(table, key, home, base, Some(value))
     }
 
     /// As [`Transaction::update`], for byte-string values: `change` is given the present bytes and
@@ -457,7 +482,11 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         buffer.clear();
         self.hold_snapshot(|| change(before, buffer));
         self.check_write(table, [0, buffer.len()])?;
-        self.write_based(table, key, home, base, buffer.as_slice())
+        let value = Some(buffer.as_slice());
+        if !table.core().indexes.is_sealed_empty() {
+            return self.write_indexed(table, key, home, (base, before), value);
+        }
+        self.write_based(table, key, home, base, value)
     }
 
     /// Removes a key; returns false if it is absent.
@@ -473,6 +502,9 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     {
         self.check_write(table, [0, 0])?;
         let home = self.home(key);
+        if !table.core().indexes.is_sealed_empty() {
+            return self.remove_indexed(table, key, home);
+        }
         let removed = self.step(|cx, _| -> Result<bool, Stop<P>> {
             let place = locate(cx, table, key, home);
             let version = match &place {
@@ -516,9 +548,9 @@ impl<'s, P: Protocol> Transaction<'s, P> {
 
 impl<P: Protocol> Transaction<'_, P> {
     /// What an update is based on, and its value; `None` if the key is absent.
-    #[allow(clippy::type_complexity, reason = "a pair, used twice, next to each other")]
+    #[allow(clippy::type_complexity, reason = "a pair, taken apart by those who ask for it")]
     #[inline(always)]
-    fn base<K, V, Q>(
+    pub(super) fn base<K, V, Q>(
         &self,
         table: &Table<K, V, P>,
         key: &Q,
@@ -555,7 +587,7 @@ impl<P: Protocol> Transaction<'_, P> {
 
     /// Runs the user's closure while the snapshot stays where it is: the value that the closure
     /// looks at is protected by the snapshot alone until the write that is based on it exists.
-    fn hold_snapshot<R>(&self, body: impl FnOnce() -> R) -> R {
+    pub(super) fn hold_snapshot<R>(&self, body: impl FnOnce() -> R) -> R {
         // SAFETY: the slot is ours; the reference does not outlive the statement.
         unsafe { &mut *self.cell.worker.get() }.held += 1;
         let result = body();
@@ -564,15 +596,15 @@ impl<P: Protocol> Transaction<'_, P> {
         result
     }
 
-    /// Writes what an update's closure made of the value that it was given.
+    /// Writes what an update's closure made of the value that it was given, or removes the key.
     #[inline]
-    fn write_based<K, V, Q>(
+    pub(super) fn write_based<K, V, Q>(
         &self,
         table: &Table<K, V, P>,
         key: &Q,
         home: Home,
         base: Base<P::Words>,
-        value: V::Input<'_>,
+        value: Option<V::Input<'_>>,
     ) -> Result<bool, TransactionError>
     where
         K: Key + Borrow<Q> + ?Sized,
