@@ -38,14 +38,14 @@
 //! lists, T's nodes are in the lists still, and its versions and records are installed.
 //!
 //! 1. *A record that both use, one of them writing.* If T came in first, U depends on T and does
-//!    not reach s(U) before T has left: s(T) < s(U). U saw T's value, or, if T had left, found it in
-//!    the chain; and nobody who commits stood between, because U would have seen that one's. If U
-//!    read and T wrote after it, T waits for U in the same way, so U's value stayed the newest.
+//!    not reach s(U) before T has left: s(T) < s(U). What U found is the value of the last writer
+//!    that came in before it, and if U commits that one has; if U only read, whoever wrote after
+//!    it waits for U.
 //! 2. *Keys without a record, ranges, records that go out of use*: as in `two_phase_locking.rs`, 2
 //!    to 5, with this s. Others find an inserted record after its install, owned until the outcome.
 //!
-//! What a transaction sees that fails in the end need not be of one moment. Its closure's outcome is
-//! not believed then: `commit::rehearse` waits for the same dependencies.
+//! What a transaction sees that fails in the end need not be of one moment. Its closure's outcome
+//! is not believed then: `commit::rehearse` waits for the same dependencies.
 
 use super::access_set::{AbsentEntry, ReadEntry, WriteKind};
 use super::context::{Context, Core, Worker};

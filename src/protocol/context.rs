@@ -164,8 +164,8 @@ pub(crate) struct Worker<P: Protocol> {
     /// Records with more than one version below the new one, whose ticket is in some queue already,
     /// and that number.
     pub(crate) crowded: Vec<(*mut Record<P::Words>, u16)>,
-    /// Versions that commits of a protocol which reads the newest ones took out of their chains, and
-    /// those that others have seen and that never got into one.
+    /// Versions that commits of a protocol which reads the newest ones took out of their chains,
+    /// and those that others have seen and that never got into one.
     pub(crate) superseded: Vec<TableVersion<P::Words>>,
     pub(crate) snapshot: u64,
     /// The snapshot of the first attempt at this transaction: the lower, the older it is.

@@ -572,6 +572,7 @@ const _: () = assert!(size_of::<Lock>() == 8 && size_of::<Node>() == 64);
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::sync::fault::Armed;
     use Mode::{Exclusive, Shared};
     use std::cell::Cell;
     use std::time::Instant;
@@ -618,6 +619,7 @@ mod tests {
 
     #[test]
     fn members_depend_on_those_before_them() {
+        let _armed = Armed::new(None);
         let (lock, [one, two, three, four]) = (Lock::default(), transactions());
         assert_eq!(one.take(&lock, Shared), Ok(0));
         assert_eq!(two.take(&lock, Exclusive), Ok(0), "a reader lets a writer in");
@@ -639,6 +641,7 @@ mod tests {
 
     #[test]
     fn a_writer_that_fails_pulls_down_those_behind_it() {
+        let _armed = Armed::new(None);
         let (lock, [one, two, three, four]) = (Lock::default(), transactions());
         for (nodes, mode) in [(&one, Shared), (&two, Exclusive)] {
             assert_eq!(nodes.take(&lock, mode), Ok(0));
@@ -656,6 +659,7 @@ mod tests {
 
     #[test]
     fn nobody_comes_in_behind_a_doomed_writer() {
+        let _armed = Armed::new(None);
         let (lock, [old, young]) = (Lock::default(), transactions());
         assert_eq!(young.take(&lock, Exclusive), Ok(0));
         young.show(&lock, 1);
@@ -670,6 +674,7 @@ mod tests {
 
     #[test]
     fn an_upgrade_moves_behind_the_other_readers() {
+        let _armed = Armed::new(None);
         let (lock, [one, two, three]) = (Lock::default(), transactions());
         for nodes in [&one, &two, &three] {
             assert_eq!(nodes.take(&lock, Shared), Ok(0));
@@ -693,6 +698,7 @@ mod tests {
 
     #[test]
     fn the_older_of_those_who_wait_comes_first() {
+        let _armed = Armed::new(None);
         let (lock, [zero, one, two]) = (Lock::default(), transactions());
         assert_eq!(zero.take(&lock, Exclusive), Ok(0));
         let first = AtomicU64::new(9);
@@ -725,6 +731,7 @@ mod tests {
     /// added to is committed.
     #[test]
     fn nothing_is_lost_under_stress() {
+        let _armed = Armed::new(None);
         const THREADS: u64 = 4;
         const ROUNDS: u64 = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
         let (lock, ages) = (Lock::default(), AtomicU64::new(0));
