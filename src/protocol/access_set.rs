@@ -74,6 +74,9 @@ pub(crate) struct WriteEntry<W: Words> {
     pub(crate) state: WriteState,
     /// The install took the record's reclamation ticket.
     pub(crate) ticket: bool,
+    /// Others may have seen the version before the outcome is known: if it does not become a part
+    /// of the record's chain, it is put away as if it had been one.
+    pub(crate) shown: bool,
 }
 
 /// The reads and writes of one transaction. Reused by the next one on the same worker, so that an
@@ -237,6 +240,7 @@ mod tests {
                 kind: WriteKind::Blind,
                 state: WriteState::Private,
                 ticket: false,
+                shown: false,
             });
             for earlier in [0, count / 2, count] {
                 let hash = earlier.wrapping_mul(0x9e37_79b9_7f4a_7c15);

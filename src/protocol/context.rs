@@ -164,7 +164,8 @@ pub(crate) struct Worker<P: Protocol> {
     /// Records with more than one version below the new one, whose ticket is in some queue already,
     /// and that number.
     pub(crate) crowded: Vec<(*mut Record<P::Words>, u16)>,
-    /// Versions that commits of a protocol which reads the newest ones took out of their chains.
+    /// Versions that commits of a protocol which reads the newest ones took out of their chains,
+    /// and those that others have seen and that never got into one.
     pub(crate) superseded: Vec<TableVersion<P::Words>>,
     pub(crate) snapshot: u64,
     /// The snapshot of the first attempt at this transaction: the lower, the older it is.
@@ -295,6 +296,18 @@ impl<P: Protocol> Context<'_, P> {
         self.tallies.versions_unlinked.add(1);
         self.tallies.versions_freed.add(1);
         self.tallies.bytes_freed.add(bytes as u64);
+    }
+
+    /// Puts away a version that nobody will find any more, until every transaction has ended that
+    /// is open now and may refer to it.
+    pub(crate) fn supersede_version(
+        &mut self,
+        table: *const TableCore<P::Words>,
+        version: NonNull<Version<P::Words>>,
+    ) {
+        TableCore::mark_retired(version);
+        self.tallies.versions_unlinked.add(1);
+        self.worker.superseded.push((table, version));
     }
 
     /// Hands an unlinked version to limbo.

@@ -7,7 +7,6 @@ use super::{Conflict, Place, Protocol, Reads, Step};
 use crate::error::AbortReason;
 use crate::storage::hash_index::Inserted;
 use crate::storage::record::{Head, Record};
-use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use std::ptr::NonNull;
 
@@ -89,7 +88,8 @@ pub(crate) fn install_on<P: Protocol>(
 
 /// Takes an aborted version out of its chain, unless somebody has installed in its place.
 pub(crate) fn take_back<P: Protocol>(cx: &mut Context<'_, P>, index: usize) {
-    let WriteEntry { record: pointer, version, table, ticket, .. } = cx.worker.access.writes[index];
+    let WriteEntry { record: pointer, version, table, ticket, shown, .. } =
+        cx.worker.access.writes[index];
     // SAFETY: the record of an open transaction's write is alive; the version is ours, or in limbo
     // since this step was pinned.
     let (record, base) = unsafe { (&*pointer, (*version).older()) };
@@ -105,7 +105,11 @@ pub(crate) fn take_back<P: Protocol>(cx: &mut Context<'_, P>, index: usize) {
         if record.exchange(head, Head::new(base, others || empty)).is_ok() {
             // Otherwise the ticket goes back with the version.
             queue = empty && !others;
-            cx.retire_version(table, NonNull::new(version).expect("an installed version"));
+            let version = NonNull::new(version).expect("an installed version");
+            match shown {
+                true => cx.supersede_version(table, version),
+                false => cx.retire_version(table, version),
+            }
             break;
         }
     }
@@ -136,19 +140,17 @@ pub(crate) fn hand_over<P: Protocol>(cx: &mut Context<'_, P>) {
 /// meanwhile: the protocol holds the records, and its janitors only look at heads.
 pub(crate) fn supersede<P: Protocol>(cx: &mut Context<'_, P>) {
     debug_assert!(P::READS == Reads::Newest, "snapshots may still see what was overwritten");
-    let worker = &mut *cx.worker;
-    for write in &worker.access.writes {
+    for index in 0..cx.worker.access.writes.len() {
+        let WriteEntry { record, version, table, ticket, .. } = cx.worker.access.writes[index];
         // SAFETY: our own version; this step has been pinned since before it was installed.
-        let version = unsafe { &*write.version };
+        let version = unsafe { &*version };
         if let Some(older) = NonNull::new(version.older()) {
             version.set_older(std::ptr::null_mut());
             version.set_depth(0);
-            TableCore::mark_retired(older);
-            cx.tallies.versions_unlinked.add(1);
-            worker.superseded.push((write.table, older));
+            cx.supersede_version(table, older);
         }
-        if write.ticket {
-            worker.tickets.push((write.record, worker.commit));
+        if ticket {
+            cx.worker.tickets.push((record, cx.worker.commit));
         }
     }
 }

@@ -16,7 +16,9 @@ pub(crate) mod install;
 pub(crate) mod janitor;
 mod multi_version;
 
+mod bamboo;
 mod hstore;
+mod lock_parts;
 #[cfg(all(test, loom))]
 mod models;
 #[cfg(all(test, loom))]
@@ -26,6 +28,7 @@ mod mvto;
 mod no_wait;
 mod optimistic;
 mod record_lock;
+mod retiring_lock;
 mod serial;
 mod si;
 mod silo;
@@ -37,6 +40,7 @@ mod two_phase_locking;
 mod wait_die;
 mod wound_wait;
 
+pub use bamboo::Bamboo;
 pub use hstore::HStore;
 pub use mvocc::Mvocc;
 pub use mvto::Mvto;
@@ -254,6 +258,13 @@ pub trait Protocol: Sized + Send + Sync + 'static {
         Ok(())
     }
 
+    /// A write of this transaction, by its place among them, has got its value, or another one. A
+    /// protocol that lets others see that value before the outcome is known marks the write as
+    /// `shown`, so that the version stays for whoever has seen it.
+    #[doc(hidden)]
+    #[inline]
+    fn written(_cx: &mut Context<'_, Self>, _index: usize) {}
+
     /// Prepares these writes, all of one shard. They are in the global order.
     #[doc(hidden)]
     fn prepare(cx: &mut Context<'_, Self>, writes: Range<usize>) -> Step<Self, ()>;
@@ -322,6 +333,7 @@ registry! {
     NoWait,
     WaitDie,
     WoundWait,
+    Bamboo,
     HStore,
     Serial,
 }

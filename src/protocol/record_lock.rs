@@ -36,12 +36,13 @@
 //! upgrade, for whose owner the others have to wait anyway. So of those who press the oldest is the
 //! next, except for older ones that arrive, who are few.
 
+use super::lock_parts::{Chunks, Patience};
 use crate::error::AbortReason;
 use crate::limits::LOCK_PRESSES_AFTER_US;
 use crate::sync::fault::{self, Fault};
-use crate::sync::{AtomicBool, AtomicU8, AtomicU64, CachePadded, Ordering, spin_loop};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU64, CachePadded, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Somebody is changing the list.
 const LATCHED: u64 = 1;
@@ -56,13 +57,10 @@ const FIRST: u64 = 0x0000_ffff_ffff_fff0;
 const CHANGE: u64 = 1 << 48;
 const CHANGES: u64 = !0 << 48;
 
-/// Pauses after which a waiting thread lets others run: there may be more threads than cores.
-const PAUSES_MAX: u32 = if cfg!(loom) { u32::MAX } else { 64 };
 /// How long whoever waits lets younger ones pass.
 const PRESSES_AFTER: Duration = Duration::from_micros(LOCK_PRESSES_AFTER_US);
 /// Moments after which a waiting thread looks at the list although the word seems the same.
 const ROUNDS_MAX: u32 = 1_024;
-const NODES_PER_CHUNK: usize = if cfg!(loom) { 1 } else { 64 };
 
 /// How a lock is, or is to be, held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,7 +199,7 @@ impl Node {
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
     party: Arc<CachePadded<Party>>,
-    chunks: Vec<Arc<[Node]>>,
+    nodes: Chunks<Node>,
 }
 
 impl Nodes {
@@ -214,40 +212,11 @@ impl Nodes {
     /// A node by number.
     #[inline]
     pub(crate) fn get(&mut self, number: usize) -> &Node {
-        while self.chunks.len() <= number / NODES_PER_CHUNK {
-            self.grow();
-        }
-        &self.chunks[number / NODES_PER_CHUNK][number % NODES_PER_CHUNK]
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        let node = |_| Node {
+        self.nodes.get_or_make(number, || Node {
             next: AtomicU64::new(0),
             party: Arc::clone(&self.party),
             state: AtomicU8::new(state::SHARES),
-        };
-        self.chunks.push((0..NODES_PER_CHUNK).map(node).collect());
-    }
-}
-
-/// A wait that is a spin at first, and lets other threads run after that.
-#[derive(Default)]
-struct Patience {
-    pauses: u32,
-    since: Option<Instant>,
-}
-
-impl Patience {
-    /// Waits a moment; returns how long this has lasted.
-    fn wait(&mut self) -> Duration {
-        if self.pauses < PAUSES_MAX {
-            self.pauses += 1;
-            spin_loop();
-            return Duration::ZERO;
-        }
-        std::thread::yield_now();
-        self.since.get_or_insert_with(Instant::now).elapsed()
+        })
     }
 }
 
@@ -551,6 +520,7 @@ mod tests {
     use super::*;
     use crate::protocol::{no_wait, wait_die, wound_wait};
     use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+    use std::time::Instant;
 
     type Refuse = no_wait::Refuse;
     type Die = wait_die::Die;
@@ -564,14 +534,14 @@ mod tests {
     /// A transaction of this age, with one node.
     fn transaction(age: u64) -> Nodes {
         let mut nodes = Nodes::default();
-        nodes.grow();
+        nodes.get(0);
         nodes.party().begin(age, age);
         nodes
     }
 
     impl Nodes {
         fn node(&self, number: usize) -> &Node {
-            &self.chunks[0][number]
+            self.nodes.made(number)
         }
     }
 

@@ -56,6 +56,7 @@
 
 use super::access_set::{AbsentEntry, ReadEntry, WriteKind};
 use super::context::{Context, Core, Worker};
+use super::lock_parts::Locked;
 use super::record_lock::{Lock, Mode, Nodes, Rule};
 use super::{Conflict, Isolation, Progress, Protocol, Ranges, Reads, Step, single_version};
 use crate::error::AbortReason;
@@ -67,13 +68,10 @@ use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step as Point};
-use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::time::Duration;
 
-/// Locks up to which a search goes through them one by one.
-const LINEAR_MAX: usize = 16;
 const LOCK_WAIT_MAX: Duration = Duration::from_millis(LOCK_WAIT_MAX_MS);
 
 /// How deadlocks are prevented, and what that is called.
@@ -100,46 +98,22 @@ impl Words for LockWords {
 /// The locks of one open transaction.
 #[derive(Debug, Default)]
 pub struct Local {
-    /// The node with an entry's number stands in the list of that record's lock.
+    /// The node with a record's number stands in the list of that record's lock.
     nodes: Nodes,
-    locked: Vec<*const Record<LockWords>>,
-    /// From a record to its number, once there are more than a few.
-    places: HashMap<usize, usize, ahash::RandomState>,
+    locked: Locked<LockWords>,
 }
 
 impl Local {
-    fn find(&self, record: *const Record<LockWords>) -> Option<usize> {
-        if self.locked.len() <= LINEAR_MAX {
-            self.locked.iter().rposition(|&locked| std::ptr::eq(locked, record))
-        } else {
-            self.places.get(&record.addr()).copied()
-        }
-    }
-
-    fn push(&mut self, record: *const Record<LockWords>) {
-        self.locked.push(record);
-        if self.locked.len() > LINEAR_MAX {
-            let first = if self.places.is_empty() { 0 } else { self.locked.len() - 1 };
-            let new = self.locked[first..].iter().zip(first..);
-            self.places.extend(new.map(|(record, number)| (record.addr(), number)));
-        }
-    }
-
     /// Locks a record that nobody else can find yet.
     fn lock_private<R: Rule>(&mut self, record: &Record<LockWords>) -> Result<(), AbortReason> {
         let node = self.nodes.get(self.locked.len());
         record.word.acquire::<R>(node, Mode::Exclusive, LOCK_WAIT_MAX)?;
-        self.push(record);
+        self.locked.push(record);
         Ok(())
     }
 
     fn release_all(&mut self) {
-        for (number, &record) in self.locked.iter().enumerate() {
-            // SAFETY: the records that an open transaction has met are alive.
-            unsafe { &*record }.word.release(self.nodes.get(number));
-        }
-        self.locked.clear();
-        self.places.clear();
+        self.locked.release_all(|number, record| record.word.release(self.nodes.get(number)));
     }
 }
 
@@ -165,11 +139,11 @@ fn lock<R: Policy>(
     let refused = |reason| Conflict::at(reason, record);
     let local = &mut cx.worker.local;
     // A lock of our own is not free.
-    let known = if record.word.is_free() { None } else { local.find(record) };
+    let known = if record.word.is_free() { None } else { local.locked.find(record) };
     let node = local.nodes.get(known.unwrap_or(local.locked.len()));
     if known.is_none() {
         record.word.acquire::<R>(node, mode, LOCK_WAIT_MAX).map_err(refused)?;
-        local.push(record);
+        local.locked.push(record);
     } else if mode == Mode::Exclusive && node.mode() == Mode::Shared {
         record.word.upgrade::<R>(node, LOCK_WAIT_MAX).map_err(refused)?;
     }
@@ -319,6 +293,7 @@ const _: () = assert!(size_of::<Record<LockWords>>() == 24);
 mod tests {
     use super::*;
     use crate::error::TransactionError;
+    use crate::protocol::lock_parts::LINEAR_MAX;
     use crate::protocol::{NoWait, WaitDie, WoundWait};
     use crate::store::{Store, Table};
     use crate::sync::fault::Armed;
@@ -465,19 +440,6 @@ mod tests {
         let _armed = Armed::new(Some(Fault::SkipValidation));
         assert_eq!(skew_of_absences::<crate::protocol::no_wait::Refuse>(1), None);
         assert_eq!(absence_in_a_record_that_goes(), None);
-    }
-
-    #[test]
-    fn a_lock_is_found_among_few_and_among_many() {
-        let mut local = Local::default();
-        let record = |number: usize| std::ptr::without_provenance(16 * (number + 1));
-        for number in 0..10 * LINEAR_MAX {
-            assert_eq!(local.find(record(number)), None);
-            local.push(record(number));
-            for earlier in [0, number / 2, number] {
-                assert_eq!(local.find(record(earlier)), Some(earlier));
-            }
-        }
     }
 
     #[test]

@@ -157,7 +157,14 @@ impl<P: Protocol> Drop for Transaction<'_, P> {
                 let ending = Ending(self);
                 let reason = self.failure.get().unwrap_or(AbortReason::User);
                 self.cell.tallies.aborts[reason.index()].add(1);
-                self.step(|cx, _| dispose(cx, false));
+                self.step(|cx, guard| {
+                    if !cx.worker.superseded.is_empty() {
+                        // Of this worker's transactions before. What this one has shown may still
+                        // be found by others until it ends.
+                        self.store.core.reclaim(self.cell, cx.worker, guard);
+                    }
+                    dispose(cx, false);
+                });
                 drop(ending);
             }
         }

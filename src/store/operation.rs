@@ -298,9 +298,11 @@ fn push<P: Protocol>(
     Home { hash, shard }: Home,
     kind: WriteKind,
 ) {
-    let (state, ticket) = (WriteState::Private, false);
-    let entry = WriteEntry { record, version, base, table, hash, shard, kind, state, ticket };
+    let (state, ticket, shown) = (WriteState::Private, false, false);
+    let entry =
+        WriteEntry { record, version, base, table, hash, shard, kind, state, ticket, shown };
     cx.worker.access.push_write(entry);
+    P::written(cx, cx.worker.access.writes.len() - 1);
 }
 
 /// Gives one of the transaction's own writes another value. The old one stays until the end,
@@ -320,7 +322,12 @@ where
     let version = make_version(cx, table, record, value)?;
     let access = &mut cx.worker.access;
     let old = std::mem::replace(&mut access.writes[index].version, version);
-    access.replaced.push((table.core(), old));
+    if access.writes[index].shown {
+        cx.supersede_version(table.core(), NonNull::new(old).expect("a write has its version"));
+    } else {
+        access.replaced.push((table.core(), old));
+    }
+    P::written(cx, index);
     Ok(())
 }
 
@@ -345,6 +352,9 @@ fn dispose_write<P: Protocol>(cx: &mut Context<'_, P>, write: &WriteEntry<P::Wor
     // SAFETY: tables live as long as the store.
     let table = unsafe { &*write.table };
     let version = NonNull::new(write.version).expect("a private write has its version");
+    if write.shown {
+        return cx.supersede_version(table, version);
+    }
     cx.free_private_version(table, version);
     if write.kind == WriteKind::Insert {
         let record = NonNull::new(write.record).expect("a record");

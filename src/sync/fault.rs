@@ -45,6 +45,9 @@ pub(crate) enum Fault {
     UnlockRelaxed,
     /// Grant a record's lock whoever owns it: the lock model sees a data race.
     GrantUnchecked,
+    /// Commit although somebody has not committed whose value was read: the model of retired locks
+    /// commits on a write that was given up.
+    IgnoreDependencies,
     /// Look at the chain before leaving the stamp of a read: the model of timestamp order loses a
     /// write that comes between.
     StampLate,
