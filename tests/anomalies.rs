@@ -12,9 +12,11 @@ mod script;
 
 use anomalies::Complaints;
 use chronolith::protocol::{self, Isolation, Progress, Protocol, Visitor};
-use chronolith::{Store, Transaction};
-use script::{Deed, Numbers, Script, State, explained, key};
+use chronolith::{Store, Table, Transaction};
+use script::{Deed, Form, Keyed, Script, State, explained, key};
 use std::time::Duration;
+
+type Numbers<P> = Table<u64, i64, P>;
 
 /// A step under a blocking protocol that waits costs time; the others get more scripts.
 const SCRIPTS: u64 = 2_000;
@@ -77,6 +79,13 @@ const JUDGED: &[(&str, [bool; 3])] = &[
         "b2 r2(x=10) r2(y=20) b1 r1(y=20) w1(y=40) c1 b3 r3(x=10) r3(y=40) c3 w2(x=0) c2",
         [false, false, true],
     ),
+    ("b1 s1(p-z)x=10,y=20 w1(z=3) s1(y-z)y=20,z=3 S1(p-z:2)z=3,y=20 f1)x=10 l1)z=3 c1", [true; 3]),
+    ("b1 s1(p-z)x=10 c1", [false; 3]),
+    ("b1 s1(p-z)y=20,x=10 c1", [false; 3]),
+    ("b1 d1(x) p1(x)y=20 p1(p) s1(p-z:1)y=20 c1", [true; 3]),
+    ("b1 b2 s1(p-q) s2(p-q) w1(p=1) w2(q=2) c1 c2", [false, false, true]),
+    ("b1 s1(p-q) b2 w2(p=1) c2 s1(p-q)p=1 c1", [false; 3]),
+    ("b1 s1(p-q) b2 w2(p=1) c2 s1(p-q) w1(z=1) c1", [true; 3]),
 ];
 
 #[test]
@@ -134,7 +143,7 @@ struct Growing;
 
 impl Growing {
     /// Whether one of them has committed.
-    fn round<P: Protocol>(store: &Store<P>, table: &Numbers<P>, keys: [u64; 2]) -> bool {
+    fn round<P: Protocol>(store: &Store<P>, table: &Keyed<P>, keys: [u64; 2]) -> bool {
         let [first, second] = keys;
         let steps = [
             [(0, Deed::Begin), (1, Deed::Begin)],
@@ -156,7 +165,7 @@ impl Visitor for Growing {
     fn visit<P: Protocol>(self) {
         for (shards, apart) in [(1, 0), (3, 0), (1, 1), (3, 1)] {
             let store = Store::builder().shards(shards).build_with::<P>().unwrap();
-            let table: Numbers<P> = store.table("numbers").unwrap();
+            let table = Keyed::open(&store, Form::Hashed);
             let rounds = (100..500).step_by(2);
             let round = |key: &u64| Self::round(&store, &table, [*key, key + apart]);
             let committed = rounds.filter(round).count();

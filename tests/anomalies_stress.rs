@@ -5,9 +5,10 @@
 #[path = "common/random.rs"]
 mod random;
 
-use chronolith::protocol::{self, Isolation, Protocol, Visitor};
-use chronolith::{Store, Table, Transaction, TransactionError};
+use chronolith::protocol::{self, Isolation, Protocol, Ranges, Visitor};
+use chronolith::{OrderedTable, Store, Table, Transaction, TransactionError};
 use random::Random;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,6 +24,9 @@ type Ended = Result<(), TransactionError>;
 /// One anomaly: what is there before, what every thread does again and again, and what is looked at
 /// after.
 trait Case: Sync {
+    /// Whether its table has to have an order.
+    const ORDERED: bool = false;
+
     fn prepare<P: Protocol>(&self, _store: &Store<P>, _table: &Numbers<P>) {}
     fn round<P: Protocol>(&self, at: &At<'_, P>, random: &mut Random) -> Ended;
     fn check<P: Protocol>(&self, store: &Store<P>, table: &Numbers<P>);
@@ -32,6 +36,8 @@ trait Case: Sync {
 struct At<'s, P: Protocol> {
     store: &'s Store<P>,
     table: &'s Numbers<P>,
+    /// The same table, if it has an order.
+    ordered: Option<&'s OrderedTable<u64, i64, P>>,
 }
 
 impl<P: Protocol> At<'_, P> {
@@ -45,6 +51,24 @@ impl<P: Protocol> At<'_, P> {
         random.maybe_yield();
         Ok(value)
     }
+
+    /// The keys and values of a range.
+    fn scan(
+        &self,
+        tx: &Transaction<'_, P>,
+        keys: Range<u64>,
+        random: &mut Random,
+    ) -> Result<Vec<(u64, i64)>, TransactionError> {
+        let table = self.ordered.expect("the case has asked for an order");
+        let found: Result<_, _> = if random.below(2) == 0 {
+            tx.range(table, keys)?.map(|entry| entry.map(|(key, value)| (*key, *value))).collect()
+        } else {
+            let reversed = tx.range_rev(table, keys)?;
+            reversed.map(|entry| entry.map(|(key, value)| (*key, *value))).collect()
+        };
+        random.maybe_yield();
+        found
+    }
 }
 
 struct Stress<'c, C>(&'c C);
@@ -52,15 +76,19 @@ struct Stress<'c, C>(&'c C);
 impl<C: Case> Visitor for Stress<'_, C> {
     type Output = ();
     fn visit<P: Protocol>(self) {
+        if C::ORDERED && P::RANGES == Ranges::Unsupported {
+            return;
+        }
         let (case, seed) = (self.0, random::seed());
         let rounds = if P::NAME == protocol::NAMES[0] { ROUNDS } else { ROUNDS / 10 };
         for shards in [1, 3] {
             let store = Store::builder().shards(shards).build_with::<P>().unwrap();
+            let ordered = C::ORDERED.then(|| store.ordered_table("numbers").unwrap());
             let table = store.table("numbers").unwrap();
             case.prepare(&store, &table);
             std::thread::scope(|scope| {
                 for thread in 0..THREADS {
-                    let at = At { store: &store, table: &table };
+                    let at = At { store: &store, table: &table, ordered: ordered.as_ref() };
                     scope.spawn(move || {
                         let mut random = Random::new(seed, thread);
                         for _ in 0..rounds {
@@ -173,6 +201,136 @@ impl Case for AbsentSkew {
 #[test]
 fn absent_key_write_skew() {
     stress(&AbsentSkew(Skews::default()));
+}
+
+/// Keys of one class, which is a range.
+const CLASS: u64 = 1_000;
+
+fn class(number: u64) -> Range<u64> {
+    number * CLASS..(number + 1) * CLASS
+}
+
+/// The same with ranges: of each pair of classes one is empty.
+struct PhantomSkew(Skews);
+
+impl Case for PhantomSkew {
+    const ORDERED: bool = true;
+
+    fn round<P: Protocol>(&self, at: &At<'_, P>, random: &mut Random) -> Ended {
+        let (mine, other) = pick_pair(random);
+        let tx = at.store.begin()?;
+        let in_mine = at.scan(&tx, class(mine), random)?;
+        let in_other = at.scan(&tx, class(other), random)?;
+        let (first_of_mine, first_of_other) = (in_mine.first(), in_other.first());
+        match (first_of_mine, first_of_other) {
+            // All of it or one of it.
+            (Some(_), _) => {
+                let count = if random.below(2) == 0 { 1 } else { in_mine.len() };
+                for (key, _) in &in_mine[..count] {
+                    tx.remove(at.table, key)?;
+                }
+            }
+            (None, Some((key, _))) => {
+                tx.remove(at.table, key)?;
+            }
+            (None, None) => {
+                for _ in 0..=random.below(3) {
+                    tx.put(at.table, mine * CLASS + random.below(CLASS), 1)?;
+                }
+            }
+        }
+        random.maybe_yield();
+        tx.commit()?;
+        self.0.note(!in_mine.is_empty() && !in_other.is_empty());
+        Ok(())
+    }
+
+    fn check<P: Protocol>(&self, _store: &Store<P>, _table: &Numbers<P>) {
+        self.0.check::<P>();
+    }
+}
+
+#[test]
+fn write_skew_by_predicate() {
+    stress(&PhantomSkew(Skews::default()));
+}
+
+/// Two classes of rows; each new row of the one says how many the other one had. The threads go on
+/// to two new classes together.
+struct IntersectingData {
+    committed: AtomicU64,
+    skews: Skews,
+}
+
+impl IntersectingData {
+    /// Whether the rows of two classes, each given as the counts that they say, came in some
+    /// order. The i-th row of the one comes before the j-th of the other if it says no more than j.
+    fn has_an_order(mut one: Vec<i64>, mut other: Vec<i64>) -> bool {
+        one.sort_unstable();
+        other.sort_unstable();
+        let before = |j: usize| one.partition_point(|&said| said <= j as i64);
+        other.iter().enumerate().all(|(j, &said)| said == before(j) as i64)
+            && one.iter().all(|&said| said <= other.len() as i64)
+    }
+}
+
+impl Case for IntersectingData {
+    const ORDERED: bool = true;
+
+    fn round<P: Protocol>(&self, at: &At<'_, P>, random: &mut Random) -> Ended {
+        let first = self.committed.load(Ordering::Relaxed) / 16 * 2;
+        let side = random.below(2);
+        let (mine, other) = (first + side, first + 1 - side);
+        let tx = at.store.begin()?;
+        let count = at.scan(&tx, class(other), random)?.len();
+        // Its own class is no part of what it depends on, but for the one key.
+        if !tx.insert(at.table, mine * CLASS + random.below(CLASS), count as i64)? {
+            return Ok(());
+        }
+        random.maybe_yield();
+        tx.commit()?;
+        self.committed.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn check<P: Protocol>(&self, store: &Store<P>, table: &Numbers<P>) {
+        let committed = self.committed.swap(0, Ordering::Relaxed);
+        assert!(committed > 0, "{}: no row", P::NAME);
+        let table = store.ordered_table::<u64, i64>(table.name()).unwrap();
+        let rows = |number| {
+            let said = |tx: &Transaction<'_, P>| {
+                tx.range(&table, class(number))?.map(|entry| Ok(*entry?.1)).collect()
+            };
+            store.view(said).unwrap()
+        };
+        let mut counted = 0;
+        for first in (0..=committed / 16 * 2).step_by(2) {
+            let (one, other): (Vec<i64>, Vec<i64>) = (rows(first), rows(first + 1));
+            counted += one.len() + other.len();
+            self.skews.note(!Self::has_an_order(one, other));
+        }
+        assert_eq!(counted as u64, committed, "{}", P::NAME);
+        self.skews.check::<P>();
+    }
+}
+
+#[test]
+fn intersecting_data() {
+    let in_order = [
+        (vec![], vec![]),
+        (vec![0, 0], vec![]),
+        (vec![0, 1, 1], vec![1, 3]),
+        (vec![2], vec![0, 0, 1]),
+    ];
+    for (one, other) in in_order {
+        assert!(IntersectingData::has_an_order(one.clone(), other.clone()), "{one:?}, {other:?}");
+        assert!(IntersectingData::has_an_order(other.clone(), one.clone()), "{other:?}, {one:?}");
+    }
+    for (one, other) in [(vec![0], vec![0]), (vec![1], vec![]), (vec![0, 1], vec![1, 1, 1])] {
+        assert!(!IntersectingData::has_an_order(one.clone(), other.clone()), "{one:?}, {other:?}");
+        assert!(!IntersectingData::has_an_order(other.clone(), one.clone()), "{other:?}, {one:?}");
+    }
+    stress(&IntersectingData { committed: AtomicU64::new(0), skews: Skews::default() });
 }
 
 /// Counters that are read and then written; `pick` chooses one, given how much was counted so far.

@@ -58,8 +58,9 @@
 //! A key without a record is absent from a range in the same way, with one imaginary version for
 //! each shard. A transaction that has read a range raises the readers and counts the removers
 //! before the store looks whether a key was inserted into it, which aborts it (`Phantom`). Whoever
-//! inserts a record into an ordered table counts the readers; the records in the range have stamps
-//! of their own.
+//! inserts a record into an ordered table counts the readers, and so does whoever writes the first
+//! version into a record that an abort has left there; the records in the range have stamps of their
+//! own.
 //!
 //! # Read-only transactions
 //!
@@ -73,7 +74,7 @@
 //! readers, and no exemption for versions that have not changed for long. The serial order is not
 //! that of real time: a transaction may come before one that had returned when it began.
 
-use super::access_set::{AbsentEntry, ReadEntry, WriteKind};
+use super::access_set::{AbsentEntry, ReadEntry};
 use super::context::{Context, Core, Worker};
 use super::multi_version::{self, Above, Local, above, still_absent, visible_now};
 use super::stamps::{ByHash, ByShard, lower, raise, seen};
@@ -294,8 +295,10 @@ impl Protocol for Ssn {
                 certificate.comes_after(seen(&absence.readers));
                 certificate.comes_after(seen(&absence.removers));
             }
+            // An insert, or the first version in a record that an abort has left, which may have
+            // come into the index behind a walk.
             // SAFETY: tables live as long as the store.
-            if write.kind == WriteKind::Insert && unsafe { &*write.table }.is_ordered() {
+            if base.is_none() && unsafe { &*write.table }.is_ordered() {
                 certificate.comes_after(seen(&cx.core.shared.ranges.at(write.shard).readers));
             }
         }

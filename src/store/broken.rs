@@ -58,6 +58,7 @@ const CAUGHT: &[(&str, Option<Fault>, &[&str])] = &[
         Some(Fault::SkipValidation),
         &["scripts", "random scripts", "histories", "bank"],
     ),
+    ("skip-ranges", Some(Fault::SkipRanges), &["scripts", "random scripts"]),
     ("torn-decision", Some(Fault::TornDecision), &["views across a commit"]),
     ("stale-snapshot", Some(Fault::StaleSnapshot), &["scripts", "random scripts", "histories"]),
     ("ignore-floor", Some(Fault::IgnoreFloor), &["views across a commit"]),
@@ -97,22 +98,22 @@ fn with_the_fault_armed() {
         assert_eq!(found.is_err(), must_catch, "{name}, {suite}");
     }
     drop(armed);
-    if *fault == Some(Fault::SkipValidation) {
+    if let Some(fault @ (Fault::SkipValidation | Fault::SkipRanges)) = *fault {
         for name in protocol::NAMES {
-            protocol::dispatch(name, SkipsValidation).expect("a registered protocol");
+            protocol::dispatch(name, Skips(fault)).expect("a registered protocol");
         }
     }
 }
 
-/// The scripts catch a protocol that skips its validation, if it has any.
-struct SkipsValidation;
+/// The scripts catch a protocol that skips a validation, if it has it.
+struct Skips(Fault);
 
-impl Visitor for SkipsValidation {
+impl Visitor for Skips {
     type Output = ();
     fn visit<P: Protocol>(self) {
-        let armed = Armed::new(Some(Fault::SkipValidation));
+        let armed = Armed::new(Some(self.0));
         let complaints = anomalies::fixed::<P>();
-        println!("{} skips its validation: {}", P::NAME, armed.was_hit());
+        println!("{}, {:?}: {}, {}", P::NAME, self.0, armed.was_hit(), complaints.len());
         assert_eq!(!complaints.is_empty(), armed.was_hit(), "{}: {complaints:?}", P::NAME);
     }
 }

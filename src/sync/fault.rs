@@ -16,6 +16,9 @@ pub(crate) enum Fault {
     IgnoreFloor,
     /// Skip the validation of reads: write skew, lost updates through reads.
     SkipValidation,
+    /// Skip the validation of ranges, or the look at the stamps that readers of ranges leave: a
+    /// phantom.
+    SkipRanges,
     /// Install on whatever version is the newest, not on the one that the write is based on: lost
     /// updates.
     IgnoreBase,

@@ -3,13 +3,16 @@
 //!
 //! The names are Adya's (G0 to G2), Berenson's (P4), Hermitage's (OTV) and Fekete's. A case is
 //! right on both sides: what the level forbids does not come about, and what snapshot isolation
-//! allows can be shown under it, or the case would have no power. The cases with scans come with
-//! ordered tables.
+//! allows can be shown under it, or the case would have no power. `common/phantoms.rs` has the
+//! cases with ranges.
+
+#[path = "phantoms.rs"]
+mod phantoms;
 
 use super::random::Random;
-use super::script::{self, Deed, Entry, Numbers, Script, State, explained, key};
+use super::script::{self, Deed, Entry, Form, Keyed, Scan, Script, State, explained, key};
 use chronolith::Store;
-use chronolith::protocol::{self, Isolation, Progress, Protocol};
+use chronolith::protocol::{self, Isolation, Progress, Protocol, Ranges};
 use std::time::Duration;
 
 /// When the next step overtakes one that waits for a lock. The outcome is judged by what was seen,
@@ -128,24 +131,29 @@ pub fn fixed<P: Protocol>() -> Complaints {
     let shards: &[usize] = if P::PROGRESS == Progress::LockFree { &[1, 3, 16] } else { &[1, 3] };
     let mut complaints = Vec::new();
     for &shards in shards {
-        for case in CASES {
-            if let Err(complaint) = check::<P>(case, shards) {
-                complaints.push(format!(
-                    "{} on {shards} shards, {}: {complaint}",
-                    P::NAME,
-                    case.name
-                ));
+        let mut run = |cases: &[Case], form| {
+            for case in cases {
+                if let Err(complaint) = check::<P>(case, form, shards) {
+                    let place = format!("{} on {shards} shards, {form:?}", P::NAME);
+                    complaints.push(format!("{place}, {}: {complaint}", case.name));
+                }
             }
+        };
+        run(CASES, Form::Hashed);
+        if P::RANGES != Ranges::Unsupported {
+            run(CASES, Form::Ordered);
+            run(phantoms::CASES, Form::Ordered);
+            run(phantoms::CASES, Form::Bytes);
         }
     }
     complaints
 }
 
-fn check<P: Protocol>(case: &Case, shards: usize) -> Result<(), String> {
+fn check<P: Protocol>(case: &Case, form: Form, shards: usize) -> Result<(), String> {
     let must_show = case.skew && P::ISOLATION == Isolation::Snapshot;
     for _ in 0..if must_show { TRIES_MAX } else { 1 } {
         let store = Store::builder().shards(shards).build_with::<P>().unwrap();
-        let table = store.table("numbers").unwrap();
+        let table = Keyed::open(&store, form);
         let before = State::from([(key('x'), 10), (key('y'), 20)]);
         script::prepare(&store, &table, &keys(), &before);
         let script = Script::parse(case.script);
@@ -177,31 +185,48 @@ fn expect_winners(case: &Case, entries: &[Entry]) -> Result<(), String> {
 }
 
 /// Runs random scripts, one after the other, on one store of each number of shards, so that their
-/// records, tombstones and reclamation meet too.
+/// records, tombstones and reclamation meet too. Half of those with ranges have a store each: a key
+/// that was removed keeps its record for a while, and a phantom is a key without one.
 pub fn random<P: Protocol>(scripts: u64, seed: u64) -> Complaints {
     let mut complaints = Vec::new();
+    let ordered = if P::RANGES == Ranges::Unsupported { 0 } else { scripts / 4 };
     for shards in [1, 3] {
-        let store = Store::builder().shards(shards).build_with::<P>().unwrap();
-        let table: Numbers<P> = store.table("numbers").unwrap();
-        let mut random = Random::new(seed, shards as u64);
-        for number in 0..scripts / 2 {
-            let keys = &keys()[..2 + random.below(2) as usize];
-            let present = keys.iter().filter(|_| random.below(3) > 0);
-            let before: State = present.map(|&key| (key, 100_000)).collect();
-            script::prepare(&store, &table, keys, &before);
-            let script = random_script(&mut random, keys);
-            let entries = script::run(&store, &table, &script, keys, PATIENCE_RANDOM);
-            if let Err(complaint) = judge::<P>(&before, &entries) {
-                let name = format!("{} on {shards} shards, random {number}", P::NAME);
-                complaints.push(format!("{name}: {complaint}\nof {script:?}"));
+        let build = || Store::builder().shards(shards).build_with::<P>().unwrap();
+        let (store, mut random) = (build(), Random::new(seed, shards as u64));
+        for (form, count) in
+            [(Form::Hashed, scripts / 2), (Form::Ordered, ordered), (Form::Bytes, ordered)]
+        {
+            for number in 0..count {
+                let own = (form.has_ranges() && number % 2 == 0).then(build);
+                let store = own.as_ref().unwrap_or(&store);
+                let table = Keyed::open(store, form);
+                if let Err(complaint) = check_random(store, &table, &mut random) {
+                    let place = format!("{} on {shards} shards, {form:?}", P::NAME);
+                    complaints.push(format!("{place}, random {number}: {complaint}"));
+                }
             }
         }
     }
     complaints
 }
 
+fn check_random<P: Protocol>(
+    store: &Store<P>,
+    table: &Keyed<P>,
+    random: &mut Random,
+) -> Result<(), String> {
+    let keys = &keys()[..2 + random.below(2) as usize];
+    let present = keys.iter().filter(|_| random.below(3) > 0);
+    let before: State = present.map(|&key| (key, 100_000)).collect();
+    // Ranges would show what another script has left at the keys that this one has no use for.
+    script::prepare(store, table, &self::keys(), &before);
+    let script = random_script(random, keys, table.form().has_ranges());
+    let entries = script::run(store, table, &script, keys, PATIENCE_RANDOM);
+    judge::<P>(&before, &entries).map_err(|complaint| format!("{complaint}\nof {script:?}"))
+}
+
 /// Two to four transactions of a few steps on the same few keys. Every write is of another value.
-fn random_script(random: &mut Random, keys: &[u64]) -> Script {
+fn random_script(random: &mut Random, keys: &[u64], ranges: bool) -> Script {
     let count = 2 + random.below(3) as usize;
     let mut left: Vec<u64> = (0..count).map(|_| 1 + random.below(4)).collect();
     let mut begun = vec![None; count];
@@ -221,6 +246,7 @@ fn random_script(random: &mut Random, keys: &[u64]) -> Script {
         // Updates add to what others have written; no two sums are alike.
         value += 1;
         let deed = match random.below(if writes { 8 } else { 1 }) {
+            _ if ranges && random.below(3) == 0 => Deed::Scan(random_scan(random)),
             0..3 => Deed::Get(key),
             3 | 4 => Deed::Put(key, value),
             5 => Deed::Insert(key, value),
@@ -235,4 +261,20 @@ fn random_script(random: &mut Random, keys: &[u64]) -> Script {
         }
     }
     Script(steps)
+}
+
+/// Of the keys `x`, `y` and `z`, with bounds that lie at them, between them and beside them.
+fn random_scan(random: &mut Random) -> Scan {
+    let mut bound = || key('w') + random.below(5);
+    let (low, high) = (bound(), bound());
+    match random.below(8) {
+        0 => Scan::First,
+        1 => Scan::Last,
+        2 => Scan::Prefix(low),
+        _ => {
+            let most = [1, 2, usize::MAX][random.below(3) as usize];
+            let reversed = random.below(2) == 0;
+            Scan::Range { low: low.min(high), high: low.max(high), most, reversed }
+        }
+    }
 }

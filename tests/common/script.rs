@@ -13,14 +13,18 @@
 //! is violated. What a transaction has read that did not commit proves nothing: an optimistic
 //! protocol without versions may show it an inconsistent state before it aborts.
 
+#[path = "tables.rs"]
+mod tables;
+
 use chronolith::protocol::{Isolation, Progress, Protocol};
-use chronolith::{Store, Table, Transaction, TransactionError};
+use chronolith::{Key, Store, Table, Transaction, TransactionError};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-pub type Numbers<P> = Table<u64, i64, P>;
+pub use tables::{Form, Keyed, Scan};
+
 /// The present keys and their values.
 pub type State = BTreeMap<u64, i64>;
 
@@ -44,16 +48,25 @@ pub enum Deed {
     Update(u64, i64),
     /// `d1(x)`: only if the key is present.
     Remove(u64),
+    /// `s1(p-z)`, at most two entries of it `s1(p-z:2)`, and from its end `S1(p-z:2)`; `f1` and
+    /// `l1` for the first and the last entry of all, `p1(x)` for a prefix.
+    Scan(Scan),
+    /// `m1`: puts many keys behind all letters, so that what holds them grows.
+    Crowd,
     /// `c1`
     Commit,
     /// `a1`
     Rollback,
 }
 
+/// The keys of a crowd: more than one node of an ordered index takes.
+const CROWD: std::ops::Range<u64> = 1_000..1_070;
+
 /// What a transaction has learnt or done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Action {
     Saw(u64, Option<i64>),
+    Scanned(Scan, Vec<(u64, i64)>),
     /// The key was there, with whatever value.
     SawPresent(u64),
     Wrote(u64, Option<i64>),
@@ -78,6 +91,19 @@ pub fn key(letter: char) -> u64 {
     u64::from(letter)
 }
 
+/// Reads `p-z` or `p-z:2`.
+fn parse_range(operand: &str, reversed: bool) -> Scan {
+    let (bounds, most) = operand.split_once(':').unwrap_or((operand, ""));
+    let most = if most.is_empty() { usize::MAX } else { most.parse().expect("a number") };
+    let mut letters = bounds.chars();
+    let (Some(low), Some('-'), Some(high), None) =
+        (letters.next(), letters.next(), letters.next(), letters.next())
+    else {
+        panic!("no range: {operand}");
+    };
+    Scan::Range { low: key(low), high: key(high), most, reversed }
+}
+
 impl Script {
     /// Reads the notation; transactions are counted from 1 in it.
     pub fn parse(text: &str) -> Self {
@@ -99,6 +125,11 @@ impl Script {
                 "i" => Deed::Insert(key, number()),
                 "u" => Deed::Update(key, number()),
                 "d" => Deed::Remove(key),
+                "s" | "S" => Deed::Scan(parse_range(operand, verb == "S")),
+                "f" => Deed::Scan(Scan::First),
+                "l" => Deed::Scan(Scan::Last),
+                "p" => Deed::Scan(Scan::Prefix(key)),
+                "m" => Deed::Crowd,
                 "c" => Deed::Commit,
                 "a" => Deed::Rollback,
                 _ => panic!("no step: {word}"),
@@ -122,11 +153,11 @@ fn expect_abort(error: &TransactionError) {
 }
 
 /// Sets the state of the keys.
-pub fn prepare<P: Protocol>(store: &Store<P>, table: &Numbers<P>, keys: &[u64], state: &State) {
+pub fn prepare<P: Protocol>(store: &Store<P>, table: &Keyed<P>, keys: &[u64], state: &State) {
     let set = |tx: &Transaction<'_, P>| {
-        keys.iter().try_for_each(|key| match state.get(key) {
-            Some(value) => tx.put(table, *key, *value),
-            None => tx.remove(table, key).map(|_| ()),
+        keys.iter().try_for_each(|&key| {
+            let deed = state.get(&key).map_or(Deed::Remove(key), |value| Deed::Put(key, *value));
+            perform(tx, table, deed, &mut Vec::new())
         })
     };
     store.transact(set).unwrap();
@@ -136,7 +167,7 @@ pub fn prepare<P: Protocol>(store: &Store<P>, table: &Numbers<P>, keys: &[u64], 
 /// after `patience`.
 pub fn run<P: Protocol>(
     store: &Store<P>,
-    table: &Numbers<P>,
+    table: &Keyed<P>,
     script: &Script,
     keys: &[u64],
     patience: Duration,
@@ -166,7 +197,8 @@ pub fn run<P: Protocol>(
             .collect::<Vec<Entry>>()
     });
     let last = keys.iter().map(|&key| Deed::Get(key));
-    let last = std::iter::once(Deed::BeginView).chain(last).chain([Deed::Commit]);
+    let all = table.form().has_ranges().then_some(Deed::Scan(Scan::EVERYTHING));
+    let last = std::iter::once(Deed::BeginView).chain(last).chain(all).chain([Deed::Commit]);
     let (deeds, told) = channel();
     last.for_each(|deed| deeds.send(deed).expect("it is read below"));
     drop(deeds);
@@ -210,7 +242,7 @@ impl Stage {
 /// One transaction of a script, on its own thread.
 fn act<P: Protocol>(
     store: &Store<P>,
-    table: &Numbers<P>,
+    table: &Keyed<P>,
     who: usize,
     told: Receiver<Deed>,
     done: Sender<usize>,
@@ -251,17 +283,51 @@ fn act<P: Protocol>(
 
 fn perform<P: Protocol>(
     tx: &Transaction<'_, P>,
-    table: &Numbers<P>,
+    table: &Keyed<P>,
     deed: Deed,
     actions: &mut Vec<Action>,
 ) -> Result<(), TransactionError> {
     match deed {
-        Deed::Get(key) => actions.push(Action::Saw(key, tx.get(table, &key)?.copied())),
+        Deed::Scan(scan) => actions.push(Action::Scanned(scan, table.scan(tx, scan)?)),
+        Deed::Crowd => {
+            return CROWD
+                .into_iter()
+                .try_for_each(|key| perform(tx, table, Deed::Put(key, 1), actions));
+        }
+        Deed::Get(key)
+        | Deed::Put(key, _)
+        | Deed::Insert(key, _)
+        | Deed::Update(key, _)
+        | Deed::Remove(key) => {
+            let bytes = tables::bytes_of(key);
+            match table {
+                Keyed::Hashed(table) => at_key(tx, table, (&key, key), deed, actions)?,
+                Keyed::Ordered(table) => at_key(tx, table, (&key, key), deed, actions)?,
+                Keyed::Bytes(table) => at_key(tx, table, (&bytes[..], &bytes), deed, actions)?,
+            }
+        }
+        Deed::Begin | Deed::BeginView | Deed::Commit | Deed::Rollback => {
+            unreachable!("not inside a transaction")
+        }
+    }
+    Ok(())
+}
+
+/// Performs a deed at one key, which is given in both forms in which a table asks for it.
+fn at_key<P: Protocol, K: Key + ?Sized>(
+    tx: &Transaction<'_, P>,
+    table: &Table<K, i64, P>,
+    (at, owned): (&K, K::Input<'_>),
+    deed: Deed,
+    actions: &mut Vec<Action>,
+) -> Result<(), TransactionError> {
+    match deed {
+        Deed::Get(key) => actions.push(Action::Saw(key, tx.get(table, at)?.copied())),
         Deed::Put(key, value) => {
-            tx.put(table, key, value)?;
+            tx.put(table, owned, value)?;
             actions.push(Action::Wrote(key, Some(value)));
         }
-        Deed::Insert(key, value) => match tx.insert(table, key, value)? {
+        Deed::Insert(key, value) => match tx.insert(table, owned, value)? {
             true => actions.extend([Action::Saw(key, None), Action::Wrote(key, Some(value))]),
             false => actions.push(Action::SawPresent(key)),
         },
@@ -271,25 +337,25 @@ fn perform<P: Protocol>(
                 seen = Some(*value);
                 value + more
             };
-            tx.update(table, &key, change)?;
+            tx.update(table, at, change)?;
             actions.push(Action::Saw(key, seen));
             actions.extend(seen.map(|value| Action::Wrote(key, Some(value + more))));
         }
-        Deed::Remove(key) => match tx.remove(table, &key)? {
+        Deed::Remove(key) => match tx.remove(table, at)? {
             true => actions.extend([Action::SawPresent(key), Action::Wrote(key, None)]),
             false => actions.push(Action::Saw(key, None)),
         },
-        Deed::Begin | Deed::BeginView | Deed::Commit | Deed::Rollback => {
-            unreachable!("not inside a transaction")
-        }
+        _ => unreachable!("not at one key"),
     }
     Ok(())
 }
 
-/// A history in the same notation, with what was read: `r1(x=10)`, or `r1(x)` for an absent key.
+/// A history in the same notation, with what was read: `r1(x=10)`, or `r1(x)` for an absent key,
+/// and `s1(p-z)x=10,y=20`.
 pub fn history(text: &str) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     for (time, word) in (1..).zip(text.split_whitespace()) {
+        let (word, found) = word.split_once(')').unwrap_or((word, ""));
         let known = word.starts_with('r').then(|| word.replacen('r', "w", 1));
         let known = known.filter(|word| word.contains('='));
         let (who, deed) = Script::parse(known.as_deref().unwrap_or(word)).0[0];
@@ -303,6 +369,13 @@ pub fn history(text: &str) -> Vec<Entry> {
                 actions.extend([Action::SawPresent(key), Action::Wrote(key, None)])
             }
             Deed::Get(key) => actions.push(Action::Saw(key, None)),
+            Deed::Scan(scan) => {
+                let found = found.split(',').filter_map(|entry| entry.split_once('='));
+                let number = |text: &str| text.parse::<i64>().expect("a number");
+                let key = |text: &str| text.chars().next().map(key).expect("a letter");
+                let seen = found.map(|(at, value)| (key(at), number(value))).collect();
+                actions.push(Action::Scanned(scan, seen));
+            }
             Deed::Commit => (*committed, *ended) = (true, time),
             other => panic!("not in a history: {other:?}"),
         }
@@ -381,13 +454,7 @@ impl Judge<'_> {
         if self.commits[since..].iter().flatten().any(|key| writes.contains_key(key)) {
             return false;
         }
-        let mut after = state.clone();
-        for (key, value) in &writes {
-            match value {
-                Some(value) => after.insert(*key, *value),
-                None => after.remove(key),
-            };
-        }
+        let after = after(state, &writes);
         self.commits.push(writes.into_keys().collect());
         let before = std::mem::replace(&mut self.stages[number], Part::Over);
         let found = self.search(&after);
@@ -397,6 +464,18 @@ impl Judge<'_> {
     }
 }
 
+/// The state with these writes in it.
+fn after(state: &State, writes: &BTreeMap<u64, Option<i64>>) -> State {
+    let mut after = state.clone();
+    for (key, value) in writes {
+        match value {
+            Some(value) => after.insert(*key, *value),
+            None => after.remove(key),
+        };
+    }
+    after
+}
+
 /// What a transaction would write that runs on `state`, if it would see there what it has seen.
 fn replay(state: &State, entry: &Entry) -> Option<BTreeMap<u64, Option<i64>>> {
     let mut writes = BTreeMap::new();
@@ -404,12 +483,13 @@ fn replay(state: &State, entry: &Entry) -> Option<BTreeMap<u64, Option<i64>>> {
         let value = |writes: &BTreeMap<u64, Option<i64>>, key: u64| {
             writes.get(&key).copied().unwrap_or_else(|| state.get(&key).copied())
         };
-        match *action {
-            Action::Saw(key, seen) if value(&writes, key) != seen => return None,
-            Action::SawPresent(key) if value(&writes, key).is_none() => return None,
-            Action::Saw(..) | Action::SawPresent(_) => {}
+        match action {
+            Action::Saw(key, seen) if value(&writes, *key) != *seen => return None,
+            Action::SawPresent(key) if value(&writes, *key).is_none() => return None,
+            Action::Scanned(scan, seen) if scan.of(&after(state, &writes)) != *seen => return None,
+            Action::Saw(..) | Action::SawPresent(_) | Action::Scanned(..) => {}
             Action::Wrote(key, value) => {
-                writes.insert(key, value);
+                writes.insert(*key, *value);
             }
         }
     }
