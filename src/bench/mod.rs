@@ -177,6 +177,10 @@ impl fmt::Display for RunError {
                 write!(f, "the system refuses {threads} threads ({error}): use a smaller -t")
             }
             RunError::Loader(error) => write!(f, "the loader cannot start: {error}"),
+            RunError::Store(TransactionError::Error(Error::NoRanges { protocol })) => write!(
+                f,
+                "this workload reads ranges, and the protocol {protocol} has none: choose another"
+            ),
             RunError::Store(error) => write!(f, "the store failed: {error}"),
             RunError::InterruptedEarly => f.write_str("stopped before anything was measured"),
         }

@@ -131,7 +131,7 @@ fn views_fail<P: Protocol>() -> bool {
 }
 
 /// Whether the protocol has what the workload needs. One without ranges says so, and only that.
-fn is_supported<W: Workload, P: Protocol>(settings: &[(&str, &str)]) -> bool {
+pub(crate) fn is_supported<W: Workload, P: Protocol>(settings: &[(&str, &str)]) -> bool {
     let store = Store::builder().build_with::<P>().expect("a store");
     match configured::<W>(settings).open(&store) {
         Ok(_) => true,
