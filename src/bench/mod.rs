@@ -194,3 +194,16 @@ impl From<Error> for RunError {
         RunError::Store(TransactionError::Error(error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protocol_without_ranges_is_refused_by_name() {
+        let said = RunError::from(Error::NoRanges { protocol: "plain" }).to_string();
+        let expected =
+            "this workload reads ranges, and the protocol plain has none: choose another";
+        assert_eq!(said, expected);
+    }
+}

@@ -3,8 +3,7 @@
 //!
 //! The names are Adya's (G0 to G2), Berenson's (P4), Hermitage's (OTV) and Fekete's. A case is
 //! right on both sides: what the level forbids does not come about, and what snapshot isolation
-//! allows can be shown under it, or the case would have no power. The cases with scans come with
-//! ordered tables.
+//! allows can be shown under it, or the case would have no power.
 
 use super::random::Random;
 use super::script::{self, Deed, Entry, Numbers, Script, State, explained, key};

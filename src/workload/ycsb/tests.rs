@@ -82,8 +82,11 @@ fn scans_hold_on_every_protocol() {
     }
 }
 
-/// The keys of all records as texts, and the records as they are in the store.
-fn model(loaded: &LoadedYcsb) -> Result<Vec<(Vec<u8>, Vec<u8>)>, TransactionError> {
+/// The bytes of a key, which sort as the key does, and its record.
+type Entry = (Vec<u8>, Vec<u8>);
+
+/// All that is in the store, in order, without a range.
+fn model(loaded: &LoadedYcsb) -> Result<Vec<Entry>, TransactionError> {
     let config = &loaded.workload.config;
     let numbers = (0..config.shape.space.records).map(|record| config.keys.number_of(record));
     let keys: BTreeSet<(Vec<u8>, u64)> = numbers
