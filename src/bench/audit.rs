@@ -1,8 +1,8 @@
 //! Audits: a workload holds the store to its promises, after a repetition and while it runs.
 
-use crate::protocol::Protocol;
-use crate::workload::{Finding, Moment, Workload};
-use crate::{Store, TransactionError};
+use super::deployment::Deployment;
+use crate::TransactionError;
+use crate::workload::{Finding, Moment};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -101,16 +101,13 @@ impl Audits {
 }
 
 /// Audits one repetition.
-#[derive(Debug)]
-pub(super) struct Auditor<'a, W: Workload, P: Protocol> {
-    pub(super) workload: &'a W,
-    pub(super) store: &'a Store<P>,
-    pub(super) tables: &'a W::Tables<P>,
+pub(super) struct Auditor<'a> {
+    pub(super) deployment: &'a dyn Deployment,
     /// The pause between two audits while the workers run; `None` for no such audits.
     pub(super) interval: Option<Duration>,
 }
 
-impl<W: Workload, P: Protocol> Auditor<'_, W, P> {
+impl Auditor<'_> {
     /// Does `work`, and meanwhile audits again and again on a thread of its own. The first audit is
     /// made at once, so that a short run has one too.
     pub(super) fn beside<R>(
@@ -118,7 +115,7 @@ impl<W: Workload, P: Protocol> Auditor<'_, W, P> {
         audits: &mut Audits,
         work: impl FnOnce() -> R,
     ) -> Result<R, TransactionError> {
-        let Some(interval) = self.interval.filter(|_| self.workload.audits_during()) else {
+        let Some(interval) = self.interval else {
             return Ok(work());
         };
         std::thread::scope(|scope| {
@@ -158,7 +155,7 @@ impl<W: Workload, P: Protocol> Auditor<'_, W, P> {
         moment: Moment,
     ) -> Result<(), TransactionError> {
         let started = Instant::now();
-        let outcome = self.workload.audit(self.store, self.tables, moment);
+        let outcome = self.deployment.audit(moment);
         audits.note(moment, started, outcome)
     }
 }

@@ -6,15 +6,15 @@
 //! to its numbers at once: histograms of hundreds of repetitions would fill the memory that the
 //! next one is measured in.
 
+use super::deployment::AnyWorkload;
 use super::metrics::{Measured, measured};
 use super::order::balanced_orders;
 use super::session::{Environment, Load, ProtocolFacts, Repetition, Session, protocol_facts};
 use super::stats::Counts;
 use super::stopwatch::Stopwatch;
 use super::{Observer, Plan, RunError};
-use crate::protocol::{self, Protocol};
 use crate::sync::{AtomicBool, Ordering};
-use crate::workload::{Purpose, Seed, Workload};
+use crate::workload::{Purpose, Seed};
 use core_affinity::CoreId;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
 use std::sync::{Mutex, PoisonError};
@@ -156,8 +156,8 @@ pub struct NextCell<'a> {
 }
 
 /// Compares as `comparison` says. `stop` ends it early: the complete blocks are the outcome.
-pub fn compare<W: Workload>(
-    workload: &W,
+pub fn compare(
+    workload: &dyn AnyWorkload,
     comparison: &ComparisonPlan,
     stop: &AtomicBool,
     observer: &dyn Observer,
@@ -166,7 +166,7 @@ pub fn compare<W: Workload>(
     let plan = &comparison.plan;
     let session = Session { workload, plan, stop, observer, stopwatch: Stopwatch::calibrated() };
     let cores = plan.pinning.resolve()?;
-    let environment = by_name(&plan.protocol, Survey(&session))?;
+    let environment = session.survey()?;
     let facts = comparison.protocols.iter().filter_map(|name| protocol_facts(name));
     let protocols: Vec<ProtocolFacts> = facts.collect();
     let flaws = vec![None; protocols.len()];
@@ -182,34 +182,6 @@ pub fn compare<W: Workload>(
     Ok(Comparison { environment, protocols, flaws, blocks, interrupted })
 }
 
-fn by_name<T, V>(name: &str, visitor: V) -> Result<T, RunError>
-where
-    V: protocol::Visitor<Output = Result<T, RunError>>,
-{
-    let outcome = protocol::dispatch(name, visitor);
-    outcome.unwrap_or_else(|| Err(RunError::Protocol(name.to_owned())))
-}
-
-struct Survey<'a, 'b, W: Workload>(&'b Session<'a, W>);
-
-impl<W: Workload> protocol::Visitor for Survey<'_, '_, W> {
-    type Output = Result<Environment, RunError>;
-
-    fn visit<P: Protocol>(self) -> Self::Output {
-        self.0.survey::<P>()
-    }
-}
-
-struct RunCell<'a, W: Workload>(Session<'a, W>, Option<&'a [CoreId]>);
-
-impl<W: Workload> protocol::Visitor for RunCell<'_, W> {
-    type Output = Result<Option<Repetition>, RunError>;
-
-    fn visit<P: Protocol>(self) -> Self::Output {
-        self.0.repetition::<P>(self.1)
-    }
-}
-
 /// How a repetition ended.
 enum CellEnd {
     Done(Box<Cell>),
@@ -217,9 +189,9 @@ enum CellEnd {
     Flawed(bool, String),
 }
 
-struct Contest<'a, W: Workload> {
+struct Contest<'a> {
     comparison: &'a ComparisonPlan,
-    session: Session<'a, W>,
+    session: Session<'a>,
     cores: Option<Vec<CoreId>>,
     environment: Environment,
     flaws: Vec<Option<Flaw>>,
@@ -227,7 +199,7 @@ struct Contest<'a, W: Workload> {
     done: usize,
 }
 
-impl<W: Workload> Contest<'_, W> {
+impl Contest<'_> {
     /// Runs the blocks, until one is not completed.
     fn run(&mut self) -> Result<Vec<Block>, RunError> {
         let ComparisonPlan { plan, protocols, threads } = self.comparison;
@@ -312,8 +284,7 @@ impl<W: Workload> Contest<'_, W> {
         let protocol = protocol.to_owned();
         let plan = Plan { protocol, threads, seed, ..self.comparison.plan.clone() };
         let session = Session { plan: &plan, ..self.session };
-        let ended =
-            PanicWatch::over(|| by_name(&plan.protocol, RunCell(session, self.cores.as_deref())));
+        let ended = PanicWatch::over(|| session.repetition(self.cores.as_deref()));
         let repetition = match ended {
             Err(panic) => return Ok(CellEnd::Flawed(true, format!("it panicked: {panic}"))),
             Ok(Err(RunError::Store(error))) => {

@@ -132,10 +132,10 @@ pub(super) struct Lines {
 }
 
 /// One worker thread's state around the workload's worker.
-struct Lane<'a, W: Worker> {
+struct Lane<'a> {
     shared: &'a Shared,
     index: usize,
-    worker: W,
+    worker: &'a mut dyn Worker,
     lines: Lines,
     stats: Box<Stats>,
     /// The next time at which something other than the next request is due.
@@ -150,7 +150,7 @@ struct Lane<'a, W: Worker> {
 }
 
 /// Runs one worker from the gate to its end. It always ends with [`Report::Done`].
-pub(super) fn run_worker<W: Worker>(shared: &Shared, index: usize, worker: W, lines: Lines) {
+pub(super) fn run_worker(shared: &Shared, index: usize, worker: &mut dyn Worker, lines: Lines) {
     let stats = Box::new(Stats::new(shared.course.kinds));
     let mut lane = Lane {
         shared,
@@ -184,7 +184,7 @@ pub(super) fn run_worker<W: Worker>(shared: &Shared, index: usize, worker: W, li
     lane.finish(ended_ns, pace.as_ref(), error);
 }
 
-impl<W: Worker> Lane<'_, W> {
+impl Lane<'_> {
     fn schedule(&mut self, start_ns: u64) {
         let course = &self.shared.course;
         self.measure_ns = start_ns.saturating_add(course.warmup_ns);

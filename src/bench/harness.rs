@@ -1,13 +1,13 @@
 //! What the harness itself costs: the same loop over an engine that does nothing.
 
 use super::crew::Crew;
+use super::deployment::{Deployment, WorkloadFacts};
 use super::driver::{Course, Gate, Lines, Shared, run_worker};
 use super::stopwatch::Stopwatch;
 use super::{Plan, RunError};
-use crate::protocol::Protocol;
 use crate::sync::AtomicBool;
-use crate::workload::{End, Fingerprint, Worker, Workload};
-use crate::{Attempts, Error, Store};
+use crate::workload::{End, Fingerprint, Worker};
+use crate::{Attempts, Error};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -23,23 +23,19 @@ pub struct HarnessCost {
 }
 
 /// A worker that draws the same requests and runs none of them.
-#[derive(Debug)]
-struct NoOp<W>(W);
+struct NoOp<'a>(Box<dyn Worker + 'a>);
 
-impl<W: Worker> Worker for NoOp<W> {
-    #[inline]
+impl Worker for NoOp<'_> {
     fn prepare(&mut self) {
         self.0.prepare();
         black_box(&mut self.0);
     }
 
-    #[inline]
     fn execute(&mut self, attempts: &mut Attempts) -> Result<End, Error> {
         attempts.attempts = 1;
         Ok(End::Committed)
     }
 
-    #[inline]
     fn settle(&mut self, end: End) {
         self.0.settle(end);
     }
@@ -48,21 +44,20 @@ impl<W: Worker> Worker for NoOp<W> {
         self.0.describe(fingerprint);
     }
 
-    #[inline]
     fn kind(&self) -> usize {
         self.0.kind()
     }
 
-    #[inline]
     fn tallies(&self) -> &[u64] {
         self.0.tallies()
     }
 }
 
-/// Measures the harness for `duration`, with the plan's workers but no more than there are
+/// Measures the harness for `duration` on a deployment whose store stays empty, with the plan's workers but no more than there are
 /// processors: workers that wait for each other would count as cost.
-pub(super) fn measure<W: Workload, P: Protocol>(
-    workload: &W,
+pub(super) fn measure(
+    deployment: &dyn Deployment,
+    facts: &WorkloadFacts,
     plan: &Plan,
     stopwatch: Stopwatch,
     duration: Duration,
@@ -70,9 +65,6 @@ pub(super) fn measure<W: Workload, P: Protocol>(
 ) -> Result<HarnessCost, RunError> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = plan.threads.min(processors);
-    // The store stays empty: the workers only need something to refer to.
-    let store: Store<P> = Store::builder().build_with()?;
-    let tables = workload.open(&store)?;
     let duration_ns = duration.as_nanos() as u64;
     let shared = Shared {
         course: Course {
@@ -82,16 +74,16 @@ pub(super) fn measure<W: Workload, P: Protocol>(
             transactions: None,
             interval_ns: plan.interval.as_nanos() as u64,
             throttle: None,
-            kinds: workload.kinds().len(),
+            kinds: facts.kinds.len(),
         },
         stopwatch,
         stop: AtomicBool::new(false),
         gate: Gate::default(),
     };
-    let make = |index| NoOp(workload.worker(&store, &tables, plan.seed, index, threads));
-    let tallies = workload.tallies().len();
+    let tallies = facts.tallies.len();
     let run = |index, lines: Lines| {
-        run_worker(&shared, index, make(index), lines);
+        let mut worker = NoOp(deployment.worker(plan.seed, index, threads));
+        run_worker(&shared, index, &mut worker, lines);
     };
     let crew = Crew { shared: &shared, tallies, keep_histograms: false, pinned: None, stop };
     let collected = crew.run(&run, &mut |_| {})?;

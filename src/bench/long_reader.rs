@@ -4,8 +4,8 @@
 //! they have held up is cleared away. Then the next round begins. The same requests are run once
 //! more without readers, before, to compare with.
 
-use crate::Store;
-use crate::protocol::{Protocol, Reads};
+use super::deployment::AnyStore;
+use crate::protocol::Reads;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -78,7 +78,7 @@ impl Peak {
         self.chain_length = self.chain_length.max(other.chain_length);
     }
 
-    fn of<P: Protocol>(store: &Store<P>) -> Peak {
+    fn of(store: &dyn AnyStore) -> Peak {
         let stats = store.stats();
         let versions = stats.versions_live + stats.versions_retired;
         Peak {
@@ -168,9 +168,9 @@ pub(super) enum Company<'a> {
 
 impl Company<'_> {
     /// Does `work` in this company.
-    pub(super) fn beside<P: Protocol, R>(
+    pub(super) fn beside<R>(
         self,
-        store: &Store<P>,
+        store: &dyn AnyStore,
         work: impl FnOnce() -> R,
     ) -> (R, Option<LongReaderFacts>) {
         if matches!(self, Company::None) {
@@ -196,7 +196,7 @@ impl Company<'_> {
     }
 }
 
-fn watch<P: Protocol>(store: &Store<P>, bell: &Bell) -> LongReaderFacts {
+fn watch(store: &dyn AnyStore, bell: &Bell) -> LongReaderFacts {
     let mut facts = LongReaderFacts::default();
     while !bell.wait(SAMPLE) {
         facts.with.raise(Peak::of(store));
@@ -205,8 +205,8 @@ fn watch<P: Protocol>(store: &Store<P>, bell: &Bell) -> LongReaderFacts {
     facts
 }
 
-struct Rounds<'a, P: Protocol> {
-    store: &'a Store<P>,
+struct Rounds<'a> {
+    store: &'a dyn AnyStore,
     bell: &'a Bell,
     reader: LongReader,
     without: &'a Peak,
@@ -219,10 +219,10 @@ enum Held {
     Refused,
 }
 
-impl<P: Protocol> Rounds<'_, P> {
+impl Rounds<'_> {
     fn run(&self) -> LongReaderFacts {
         let mut facts = LongReaderFacts {
-            meaning: meaning(P::READS),
+            meaning: meaning(self.store.reads()),
             without: *self.without,
             ..LongReaderFacts::default()
         };
@@ -274,12 +274,12 @@ impl<P: Protocol> Rounds<'_, P> {
 
     /// Holds one snapshot open. Nothing is read: what it keeps, it keeps by being open.
     fn hold(&self) -> Held {
-        let Ok(snapshot) = self.store.begin_view() else {
-            return Held::Refused;
-        };
-        let over = self.bell.wait(self.reader.hold);
-        drop(snapshot);
-        if over { Held::CutShort } else { Held::ToItsEnd }
+        let mut over = false;
+        match self.store.beside_snapshot(&mut || over = self.bell.wait(self.reader.hold)) {
+            false => Held::Refused,
+            true if over => Held::CutShort,
+            true => Held::ToItsEnd,
+        }
     }
 
     /// Waits until no more than `rest` versions are too many; how long that took.
@@ -301,6 +301,7 @@ impl<P: Protocol> Rounds<'_, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Store;
 
     #[test]
     fn readers_are_read_from_a_flag() {

@@ -1,9 +1,8 @@
 //! A fingerprint of the requests: whether two repetitions were asked the same.
 
-use super::{Plan, RunError};
-use crate::Store;
-use crate::protocol::Protocol;
-use crate::workload::{End, Fingerprint, Worker, Workload};
+use super::Plan;
+use super::deployment::Deployment;
+use crate::workload::{End, Fingerprint};
 
 /// Requests of each worker that are hashed: a few milliseconds, outside of any timed window.
 const REQUESTS: usize = 500;
@@ -11,16 +10,11 @@ const REQUESTS: usize = 500;
 /// Hashes the first requests of every worker of the plan, keys and values included.
 ///
 /// They are drawn once more, by workers of the same protocol, and none is run: a worker draws from
-/// the seed alone, so what it draws here is what it will ask for. Where requests follow the inserts
+/// the seed alone, so what it draws here is what it will ask for. The deployment is one of their
+/// own, because workers share what they know of their inserts. Where requests follow the inserts
 /// of other workers, these take turns.
-pub(super) fn fingerprint<W: Workload, P: Protocol>(
-    workload: &W,
-    plan: &Plan,
-    store: &Store<P>,
-) -> Result<u64, RunError> {
-    // What workers share about their inserts belongs to these tables and not to the run's.
-    let tables = workload.open(store)?;
-    let make = |index| workload.worker(store, &tables, plan.seed, index, plan.threads);
+pub(super) fn fingerprint(deployment: &dyn Deployment, plan: &Plan) -> u64 {
+    let make = |index| deployment.worker(plan.seed, index, plan.threads);
     let mut workers: Vec<_> = (0..plan.threads).map(make).collect();
     let mut fingerprint = Fingerprint::new();
     for _ in 0..REQUESTS {
@@ -30,5 +24,5 @@ pub(super) fn fingerprint<W: Workload, P: Protocol>(
             worker.settle(End::Committed);
         }
     }
-    Ok(fingerprint.value())
+    fingerprint.value()
 }

@@ -3,6 +3,7 @@
 use super::audit::{Auditor, Audits};
 use super::collector::{Collected, Step};
 use super::crew::Crew;
+use super::deployment::{AnyWorkload, Deployment, StoreSettings, WorkloadFacts};
 use super::driver::{Course, Gate, Lines, Shared, run_worker};
 use super::harness::{self, HarnessCost};
 use super::long_reader::{Company, LongReaderFacts};
@@ -11,10 +12,10 @@ use super::skew::{self, Skew};
 use super::stats::{Latencies, Stats};
 use super::stopwatch::{ClockCost, Stopwatch};
 use super::{Observer, Plan, RunError, Tick, memory, requests};
+use crate::TransactionError;
 use crate::protocol::{self, Protocol};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
-use crate::workload::{End, LoadWatch, Moment, TallyRole, TallyRow, Workload};
-use crate::{Store, TransactionError};
+use crate::workload::{End, LoadWatch, Moment, TallyRole, TallyRow};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The processors that workers are bound to, if they are.
@@ -208,73 +209,51 @@ impl Outcome {
 
 /// Runs `workload` as `plan` says. `stop` ends it early: what was measured until then is the
 /// outcome.
-pub fn run<W: Workload>(
-    workload: &W,
+pub fn run(
+    workload: &dyn AnyWorkload,
     plan: &Plan,
     stop: &AtomicBool,
     observer: &dyn Observer,
 ) -> Result<Outcome, RunError> {
     plan.check()?;
-    let session = Session { workload, plan, stop, observer, stopwatch: Stopwatch::calibrated() };
-    protocol::dispatch(&plan.protocol, RunSession(session))
-        .unwrap_or_else(|| Err(RunError::Protocol(plan.protocol.clone())))
+    Session { workload, plan, stop, observer, stopwatch: Stopwatch::calibrated() }.run()
 }
 
 /// Measures the harness alone, with the requests of `workload`.
-pub fn probe_harness<W: Workload>(
-    workload: &W,
+pub fn probe_harness(
+    workload: &dyn AnyWorkload,
     plan: &Plan,
     stop: &AtomicBool,
     observer: &dyn Observer,
 ) -> Result<(HarnessCost, ClockCost), RunError> {
     plan.check()?;
     let session = Session { workload, plan, stop, observer, stopwatch: Stopwatch::calibrated() };
-    protocol::dispatch(&plan.protocol, ProbeHarness(session))
-        .unwrap_or_else(|| Err(RunError::Protocol(plan.protocol.clone())))
+    let duration = plan.limit.duration.unwrap_or(Duration::from_secs(1));
+    let cost = session.harness(&*session.deploy()?, &workload.facts(), duration)?;
+    Ok((cost, session.stopwatch.cost()))
 }
 
 /// One protocol's run of a workload, and who watches and who stops it.
 #[derive(Clone, Copy)]
-pub(super) struct Session<'a, W: Workload> {
-    pub(super) workload: &'a W,
+pub(super) struct Session<'a> {
+    pub(super) workload: &'a dyn AnyWorkload,
     pub(super) plan: &'a Plan,
     pub(super) stop: &'a AtomicBool,
     pub(super) observer: &'a dyn Observer,
     pub(super) stopwatch: Stopwatch,
 }
 
-struct RunSession<'a, W: Workload>(Session<'a, W>);
-
-impl<W: Workload> protocol::Visitor for RunSession<'_, W> {
-    type Output = Result<Outcome, RunError>;
-
-    fn visit<P: Protocol>(self) -> Self::Output {
-        self.0.run::<P>()
-    }
-}
-
-struct ProbeHarness<'a, W: Workload>(Session<'a, W>);
-
-impl<W: Workload> protocol::Visitor for ProbeHarness<'_, W> {
-    type Output = Result<(HarnessCost, ClockCost), RunError>;
-
-    fn visit<P: Protocol>(self) -> Self::Output {
-        let session = self.0;
-        let duration = session.plan.limit.duration.unwrap_or(Duration::from_secs(1));
-        let cost = session.harness::<P>(duration)?;
-        Ok((cost, session.stopwatch.cost()))
-    }
-}
-
-impl<W: Workload> Session<'_, W> {
-    fn run<P: Protocol>(&self) -> Result<Outcome, RunError> {
+impl Session<'_> {
+    fn run(&self) -> Result<Outcome, RunError> {
         let Session { plan, .. } = *self;
+        let protocol = protocol_facts(&plan.protocol);
+        let protocol = protocol.ok_or_else(|| RunError::Protocol(plan.protocol.clone()))?;
         let cores = plan.pinning.resolve()?;
-        let environment = self.survey::<P>()?;
+        let environment = self.survey()?;
         let mut repetitions = Vec::new();
         for number in 1..=plan.repetitions {
             self.observer.repetition(number, plan.repetitions);
-            let Some(repetition) = self.compared::<P>(cores.as_deref())? else {
+            let Some(repetition) = self.compared(cores.as_deref())? else {
                 break;
             };
             let interrupted = repetition.interrupted || repetition.starved;
@@ -287,62 +266,64 @@ impl<W: Workload> Session<'_, W> {
         if repetitions.is_empty() {
             return Err(RunError::InterruptedEarly);
         }
-        Ok(Outcome {
-            protocol: protocol_facts(P::NAME).expect("a protocol is registered by its name"),
-            environment,
-            repetitions,
-        })
+        Ok(Outcome { protocol, environment, repetitions })
     }
 
     /// Finds out what all repetitions have in common.
-    pub(super) fn survey<P: Protocol>(&self) -> Result<Environment, RunError> {
+    pub(super) fn survey(&self) -> Result<Environment, RunError> {
         let Session { workload, plan, .. } = *self;
-        memory::check(workload.footprint())?;
-        let shards = self.store::<P>()?.shard_count();
+        let facts = workload.facts();
+        memory::check(facts.footprint)?;
+        let deployment = self.deploy()?;
         let machine = Machine::observe();
         let clock = self.stopwatch.cost();
         self.observer.calibrating();
+        let harness = self.harness(&*deployment, &facts, HARNESS_BRIEFLY)?;
         Ok(Environment {
-            shards,
-            kinds: workload.kinds(),
-            tally_rows: workload.tallies(),
-            basis: workload.basis(),
-            operations_per_transaction: workload.operations_per_transaction(),
+            shards: deployment.store().shard_count(),
+            kinds: facts.kinds,
+            tally_rows: facts.tallies,
+            basis: facts.basis,
+            operations_per_transaction: facts.operations_per_transaction,
             machine,
             clock,
-            harness: self.harness::<P>(HARNESS_BRIEFLY)?,
+            harness,
             skew: skew::measure(workload, plan.seed, plan.threads),
         })
     }
 
-    fn harness<P: Protocol>(&self, duration: Duration) -> Result<HarnessCost, RunError> {
-        let Session { workload, plan, stopwatch, stop, .. } = *self;
-        harness::measure::<W, P>(workload, plan, stopwatch, duration, stop)
+    fn harness(
+        &self,
+        deployment: &dyn Deployment,
+        facts: &WorkloadFacts,
+        duration: Duration,
+    ) -> Result<HarnessCost, RunError> {
+        let Session { plan, stopwatch, stop, .. } = *self;
+        harness::measure(deployment, facts, plan, stopwatch, duration, stop)
     }
 
-    fn store<P: Protocol>(&self) -> Result<Store<P>, RunError> {
-        // With the run's seed the keys of a replay lie in the same shards.
-        let builder = Store::builder().hash_seed(self.plan.seed.number());
-        let builder = match self.plan.shards {
-            Some(shards) => builder.shards(shards),
-            None => builder,
-        };
-        Ok(builder.build_with()?)
+    fn deploy(&self) -> Result<Box<dyn Deployment + '_>, RunError> {
+        self.workload.deploy(&StoreSettings {
+            protocol: &self.plan.protocol,
+            // With the run's seed the keys of a replay lie in the same shards.
+            hash_seed: self.plan.seed.number(),
+            shards: self.plan.shards,
+        })
     }
 
     /// One repetition; where there are long readers, after one without them.
-    fn compared<P: Protocol>(&self, cores: Cores<'_>) -> Result<Option<Repetition>, RunError> {
+    fn compared(&self, cores: Cores<'_>) -> Result<Option<Repetition>, RunError> {
         let Some(reader) = self.plan.long_reader else {
-            return self.repetition::<P>(cores);
+            return self.repetition(cores);
         };
-        let Some(without) = self.repetition_in::<P>(cores, Company::Watch)? else {
+        let Some(without) = self.repetition_in(cores, Company::Watch)? else {
             return Ok(None);
         };
         if without.interrupted || without.starved {
             return Ok(Some(without));
         }
         let usual = without.long_reader.as_ref().map(|facts| facts.with).unwrap_or_default();
-        let with = self.repetition_in::<P>(cores, Company::Readers(reader, &usual))?;
+        let with = self.repetition_in(cores, Company::Readers(reader, &usual))?;
         Ok(with.map(|mut with| {
             if let Some(facts) = &mut with.long_reader {
                 facts.throughput_without = without.throughput();
@@ -353,32 +334,30 @@ impl<W: Workload> Session<'_, W> {
     }
 
     /// One repetition; `None` if it was stopped before it measured anything.
-    pub(super) fn repetition<P: Protocol>(
-        &self,
-        cores: Cores<'_>,
-    ) -> Result<Option<Repetition>, RunError> {
-        self.repetition_in::<P>(cores, Company::None)
+    pub(super) fn repetition(&self, cores: Cores<'_>) -> Result<Option<Repetition>, RunError> {
+        self.repetition_in(cores, Company::None)
     }
 
-    fn repetition_in<P: Protocol>(
+    fn repetition_in(
         &self,
         cores: Cores<'_>,
         company: Company<'_>,
     ) -> Result<Option<Repetition>, RunError> {
         let Session { workload, plan, stop, .. } = *self;
-        let store = self.store::<P>()?;
-        let requests = requests::fingerprint(workload, plan, &store)?;
-        let tables = workload.open(&store)?;
-        let Some(load) = self.load(&store, &tables)? else {
+        let requests = requests::fingerprint(&*self.deploy()?, plan);
+        let deployment = self.deploy()?;
+        let (deployment, facts) = (&*deployment, workload.facts());
+        let Some(load) = self.load(deployment, facts.footprint.records)? else {
             return Ok(None);
         };
         self.observer.running(plan);
         let started = SystemTime::now() + plan.warmup;
-        let auditor =
-            Auditor { workload, store: &store, tables: &tables, interval: plan.audit_interval };
+        let interval = plan.audit_interval.filter(|_| facts.audits_during);
+        let auditor = Auditor { deployment, interval };
         let mut audits = Audits::default();
+        let work = || self.work(deployment, &facts, cores);
         let (collected, long_reader) = auditor
-            .beside(&mut audits, || company.beside(&store, || self.work(&store, &tables, cores)))
+            .beside(&mut audits, || company.beside(deployment.store(), work))
             .map_err(RunError::Store)?;
         // Relaxed: the workers have been joined; only whether someone asked is of interest.
         let interrupted = stop.load(Ordering::Relaxed);
@@ -390,7 +369,7 @@ impl<W: Workload> Session<'_, W> {
             return Ok(None);
         };
         // The audit's own reading is no part of what the store did.
-        let stats_of_store = store.stats();
+        let stats_of_store = deployment.store().stats();
         auditor.audit(&mut audits, Moment::After).map_err(RunError::Store)?;
         Ok(Some(Repetition {
             requests,
@@ -410,21 +389,21 @@ impl<W: Workload> Session<'_, W> {
     }
 
     /// Runs the workers to their end.
-    fn work<P: Protocol>(
+    fn work(
         &self,
-        store: &Store<P>,
-        tables: &W::Tables<P>,
+        deployment: &dyn Deployment,
+        facts: &WorkloadFacts,
         cores: Cores<'_>,
     ) -> Result<Collected, RunError> {
-        let Session { workload, plan, stop, .. } = *self;
-        let shared = self.shared();
+        let Session { plan, stop, .. } = *self;
+        let shared = self.shared(facts);
         let run = |index, lines: Lines| {
-            let worker = workload.worker(store, tables, plan.seed, index, plan.threads);
-            run_worker(&shared, index, worker, lines);
+            let mut worker = deployment.worker(plan.seed, index, plan.threads);
+            run_worker(&shared, index, &mut *worker, lines);
         };
         let crew = Crew {
             shared: &shared,
-            tallies: workload.tallies().len(),
+            tallies: facts.tallies.len(),
             keep_histograms: plan.keep_interval_histograms,
             pinned: cores,
             stop,
@@ -439,10 +418,10 @@ impl<W: Workload> Session<'_, W> {
         })
     }
 
-    fn shared(&self) -> Shared {
-        let Session { workload, plan, stopwatch, .. } = *self;
+    fn shared(&self, facts: &WorkloadFacts) -> Shared {
+        let Session { plan, stopwatch, .. } = *self;
         let nanoseconds = |duration: Duration| duration.as_nanos() as u64;
-        let operations = workload.operations_per_transaction();
+        let operations = facts.operations_per_transaction;
         Shared {
             course: Course {
                 threads: plan.threads,
@@ -453,7 +432,7 @@ impl<W: Workload> Session<'_, W> {
                 throttle: plan.throttle.map(|throttle| {
                     (1e9 * operations / throttle.operations_per_second, throttle.spin)
                 }),
-                kinds: workload.kinds().len(),
+                kinds: facts.kinds.len(),
             },
             stopwatch,
             stop: AtomicBool::new(false),
@@ -462,18 +441,13 @@ impl<W: Workload> Session<'_, W> {
     }
 
     /// Loads the tables on all processors; `None` if it was stopped.
-    fn load<P: Protocol>(
-        &self,
-        store: &Store<P>,
-        tables: &W::Tables<P>,
-    ) -> Result<Option<Load>, RunError> {
+    fn load(&self, deployment: &dyn Deployment, records: u64) -> Result<Option<Load>, RunError> {
         let pool = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("loader-{i}")).build();
         let pool = pool.map_err(|error| RunError::Loader(error.to_string()))?;
         let watch = Watch { observer: self.observer, stop: self.stop, loaded: AtomicU64::new(0) };
-        self.observer.loading(self.workload.footprint().records);
+        self.observer.loading(records);
         let started = Instant::now();
-        pool.install(|| self.workload.load(store, tables, self.plan.seed, &watch))
-            .map_err(RunError::Store)?;
+        pool.install(|| deployment.load(self.plan.seed, &watch)).map_err(RunError::Store)?;
         let elapsed = started.elapsed();
         // Relaxed: the loaders have been joined.
         let records = watch.loaded.load(Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! How skewed the requests are, measured from draws of the same generator with the same seed.
 
-use crate::workload::{Seed, Workload};
+use super::deployment::AnyWorkload;
+use crate::workload::Seed;
 
 /// Draws in each of the two samples; a debug build draws slowly and its figures mean little.
 const DRAWS: usize = if cfg!(debug_assertions) { 50_000 } else { 500_000 };
@@ -22,7 +23,7 @@ pub struct Skew {
 ///
 /// One sample says which keys are the hottest, another how often they are asked for: measured in
 /// the sample that chose them, the "hottest" keys of a uniform distribution would look hot.
-pub fn measure<W: Workload>(workload: &W, seed: Seed, workers: usize) -> Option<Skew> {
+pub fn measure(workload: &dyn AnyWorkload, seed: Seed, workers: usize) -> Option<Skew> {
     let per_worker = DRAWS.div_ceil(workers);
     let mut streams = Vec::new();
     let mut population = 0;

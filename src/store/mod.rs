@@ -44,6 +44,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 type Names<P> = HashMap<Arc<str>, Arc<TableCore<<P as Protocol>::Words>>>;
 
+/// Makes a table of certain types: its number, its name, the store it belongs to, shards, memory.
+type MakeTable<W> = fn(u16, &str, u64, usize, Arc<ChunkPool>) -> Option<TableCore<W>>;
+
 /// A lock-free, in-memory, multi-version transactional store.
 ///
 /// `P` is the concurrency-control protocol; the default needs no mention. A store is used from any
@@ -131,7 +134,7 @@ impl<P: Protocol> Store<P> {
     fn open(
         &self,
         name: &str,
-        make: impl FnOnce(u16, &str, u64, usize, Arc<ChunkPool>) -> Option<TableCore<P::Words>>,
+        make: MakeTable<P::Words>,
     ) -> Result<Arc<TableCore<P::Words>>, Error> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(table) = names.get(name) {

@@ -122,6 +122,14 @@ fn own_bound<'t, K: OrderedKey + ?Sized, W: Words>(
     bound.map(|key| Wanted { key: key.to_owned(), table })
 }
 
+/// Sorts by keys of whatever type: one sort serves all tables.
+fn sort_by_record<W: Words>(
+    seen: &mut [Seen<W>],
+    compare: &dyn Fn(*mut Record<W>, *mut Record<W>) -> cmp::Ordering,
+) {
+    seen.sort_by(|one, other| compare(one.0, other.0));
+}
+
 /// The heads of the lowest and the highest key within bounds.
 fn heads_of<K: OrderedKey + ?Sized>(low: Bound<&K>, high: Bound<&K>) -> (u64, u64) {
     let head = |bound: Bound<&K>, unbounded| match bound {
@@ -311,7 +319,7 @@ impl<P: Protocol> Transaction<'_, P> {
                 .filter(|write| std::ptr::eq(write.table, table) && contains(key(write.record)))
                 .map(|write| (write.record, write.version))
                 .collect();
-            own.sort_by(|one, other| key(one.0).cmp(key(other.0)));
+            sort_by_record(&mut own, &|one, other| key(one).cmp(key(other)));
             own
         })
     }

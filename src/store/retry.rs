@@ -143,33 +143,45 @@ impl<P: Protocol> Store<P> {
             Ok(transaction) => transaction,
             Err(error) => return Err(Failed::from(error)),
         };
-        let outcome = match body(&transaction) {
+        let failed = match body(&transaction) {
             Ok(result) if !transaction.has_failed() => match transaction.finish() {
                 Ok(()) => {
                     // It has ended: there is nothing left to drop.
                     std::mem::forget(transaction);
                     return Ok(result);
                 }
-                Err(error) => Err(Failed::from(error)),
+                Err(error) => Failed::from(error),
             },
-            outcome => match (outcome, transaction.take_conflict()) {
-                // A conflict that the closure has swallowed is still a conflict.
-                (_, Some(abort)) => Err(Failed::Retry(abort)),
-                (Err(error), None) => match transaction.saw_one_moment() {
-                    Ok(()) => Err(Failed::Final(error)),
-                    Err(abort) => Err(Failed::Retry(abort)),
-                },
-                (Ok(_), None) => Err(Failed::from(TransactionError::from(Error::Ended))),
-            },
+            outcome => Self::judge(&mut transaction, outcome.err()),
         };
-        if let Err(Failed::Retry(_)) = outcome {
+        self.wind_up(transaction, &failed, age);
+        Err(failed)
+    }
+
+    /// What the end of a closure means that met a conflict or gave up with `error`.
+    #[cold]
+    fn judge(transaction: &mut Transaction<'_, P>, error: Option<TransactionError>) -> Failed {
+        match (error, transaction.take_conflict()) {
+            // A conflict that the closure has swallowed is still a conflict.
+            (_, Some(abort)) => Failed::Retry(abort),
+            (Some(error), None) => match transaction.saw_one_moment() {
+                Ok(()) => Failed::Final(error),
+                Err(abort) => Failed::Retry(abort),
+            },
+            (None, None) => Failed::from(TransactionError::from(Error::Ended)),
+        }
+    }
+
+    /// Ends an attempt that failed, and waits if there is to be another one.
+    #[cold]
+    fn wind_up(&self, mut transaction: Transaction<'_, P>, failed: &Failed, age: &mut Option<u64>) {
+        if let Failed::Retry(_) = failed {
             *age = Some(transaction.age());
             let wait = transaction.next_back_off(&self.retry);
             // The slot is free while we wait: a waiting transaction holds back nothing.
             drop(transaction);
             pause(wait);
         }
-        outcome
     }
 }
 

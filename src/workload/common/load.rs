@@ -8,16 +8,33 @@ use std::ops::Range;
 /// Hands the numbers below `count` to `body`, `batch` at a time, on all threads of the current
 /// rayon pool, until all are done or `watch` has seen enough. `state` makes what a thread keeps
 /// from one batch to the next; `body` gives the number of records that it has loaded.
-pub fn for_each_batch<S: Send>(
+pub fn for_each_batch<S>(
     (count, batch): (u64, u64),
     watch: &dyn LoadWatch,
-    state: impl Fn() -> S + Send + Sync,
-    body: impl Fn(&mut S, Range<u64>) -> Result<u64, TransactionError> + Send + Sync,
+    state: impl Fn() -> S + Sync,
+    body: impl Fn(&mut S, Range<u64>) -> Result<u64, TransactionError> + Sync,
+) -> Result<(), TransactionError> {
+    let body = &body;
+    let thread = || -> LoadBatch<'_> {
+        let mut state = state();
+        Box::new(move |numbers| body(&mut state, numbers))
+    };
+    run_batches((count, batch), watch, &thread)
+}
+
+/// Loads one batch and gives the number of records.
+type LoadBatch<'a> = Box<dyn FnMut(Range<u64>) -> Result<u64, TransactionError> + 'a>;
+
+/// The pool's side of the loop, compiled once for all workloads and protocols.
+fn run_batches<'a>(
+    (count, batch): (u64, u64),
+    watch: &dyn LoadWatch,
+    thread: &(dyn Fn() -> LoadBatch<'a> + Sync),
 ) -> Result<(), TransactionError> {
     let batches = (0..count.div_ceil(batch)).into_par_iter();
-    let outcome = batches.try_for_each_init(state, |state, number| {
+    let outcome = batches.try_for_each_init(thread, |load, number| {
         let numbers = number * batch..count.min((number + 1) * batch);
-        let loaded = body(state, numbers).map_err(Some)?;
+        let loaded = load(numbers).map_err(Some)?;
         // An early end that is no error: someone asked to stop.
         if watch.loaded(loaded) { Ok(()) } else { Err(None) }
     });
