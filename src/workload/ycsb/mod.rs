@@ -118,17 +118,11 @@ impl Workload for Ycsb {
         &["site.ycsb.workloads.CoreWorkload", "com.yahoo.ycsb.workloads.CoreWorkload", "core"];
     const PRESETS: &'static [Preset] = presets::PRESETS;
     const PROPERTIES: &'static [PropertyRow] = rows::ROWS;
+    const KINDS: &'static [&'static str] = KINDS;
+    const TALLIES: &'static [TallyRow] = &TALLIES;
 
     fn configure(properties: &Properties) -> Result<Self, PropertyError> {
         Ok(Ycsb { config: Config::read(properties)? })
-    }
-
-    fn kinds(&self) -> &'static [&'static str] {
-        KINDS
-    }
-
-    fn tallies(&self) -> &'static [TallyRow] {
-        &TALLIES
     }
 
     fn operations_per_transaction(&self) -> f64 {

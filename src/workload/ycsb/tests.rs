@@ -287,21 +287,22 @@ fn a_wrong_record_is_found_by_the_scans_that_read_it() {
 #[test]
 fn bad_scan_properties_are_refused() {
     testing::refuses::<Ycsb>(&[
-        ("scanproportion", "-0.1"),
-        ("scanproportion", "NaN"),
-        ("scanproportion", "inf"),
-        ("scanproportion", "most"),
-        ("minscanlength", "0"),
-        ("minscanlength", "-1"),
-        ("minscanlength", "1.5"),
-        ("minscanlength", "16777217"),
-        ("maxscanlength", "0"),
-        ("maxscanlength", "-100"),
-        ("maxscanlength", "hundred"),
-        ("maxscanlength", "99999999999999999999"),
-        ("scanlengthdistribution", "histogram"),
-        ("scanlengthdistribution", "Uniform"),
-        ("scanlengthdistribution", ""),
-        ("insertorder", "sorted"),
+        ("scanproportion", "-0.1 NaN inf most", "a number from 0 to 1000000000"),
+        ("minscanlength", "0 -1 1.5 16777217", "a whole number from 1 to 16777216"),
+        (
+            "maxscanlength",
+            "0 -100 hundred 99999999999999999999",
+            "a whole number from 1 to 16777216",
+        ),
+        ("scanlengthdistribution", "histogram Uniform ", "one of uniform, zipfian"),
+        ("insertorder", "sorted", "one of hashed, ordered"),
+    ]);
+    testing::refuses_with::<Ycsb>(&[
+        (
+            "minscanlength=9 maxscanlength=5",
+            "minscanlength=9 is above maxscanlength=5: lower the one or raise \
+             the other",
+        ),
+        ("scanpropotion=1", "unknown property scanpropotion (-p): did you mean scanproportion?"),
     ]);
 }
