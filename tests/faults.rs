@@ -9,8 +9,8 @@ use chronolith::protocol::{NAMES, Protocol};
 use chronolith::report::RunFacts;
 use chronolith::report::comparison::{ComparisonReport, write_table};
 use chronolith::workload::{
-    End, Fingerprint, Footprint, KeyStream, LoadWatch, Preset, Properties, PropertyError,
-    PropertyRow, Seed, TallyRole, TallyRow, Worker, Workload,
+    End, Fingerprint, Footprint, LoadWatch, Preset, Properties, PropertyError, PropertyRow, Seed,
+    TallyRole, TallyRow, Worker, Workload,
 };
 use chronolith::{Attempts, Error, Store, Table, TransactionError};
 use std::sync::atomic::AtomicBool;
@@ -78,24 +78,14 @@ impl Workload for Counting {
     const CLASSES: &'static [&'static str] = &[];
     const PRESETS: &'static [Preset] = &[];
     const PROPERTIES: &'static [PropertyRow] = &[];
+    const KINDS: &'static [&'static str] = &["COUNT"];
+    const TALLIES: &'static [TallyRow] = &[
+        TallyRow { name: "counted", role: TallyRole::Operation },
+        TallyRow { name: "miscounted", role: TallyRole::Violation },
+    ];
 
     fn configure(_properties: &Properties) -> Result<Self, PropertyError> {
         Ok(Counting(Fault::Nothing))
-    }
-
-    fn kinds(&self) -> &'static [&'static str] {
-        &["COUNT"]
-    }
-
-    fn tallies(&self) -> &'static [TallyRow] {
-        &[
-            TallyRow { name: "counted", role: TallyRole::Operation },
-            TallyRow { name: "miscounted", role: TallyRole::Violation },
-        ]
-    }
-
-    fn operations_per_transaction(&self) -> f64 {
-        1.0
     }
 
     fn basis(&self) -> Vec<(&'static str, String)> {
@@ -130,10 +120,6 @@ impl Workload for Counting {
     ) -> CountingWorker<'run, P> {
         let fault = if P::NAME == NAMES[1] { self.0 } else { Fault::Nothing };
         CountingWorker { store, table, fault, key: index as u64, tallies: [0; 2] }
-    }
-
-    fn key_stream(&self, _: Seed, _: usize, _: usize) -> Option<(KeyStream<'_>, u64)> {
-        None
     }
 }
 

@@ -1,11 +1,11 @@
-//! The banking, register, vote and snapshot workloads as a user runs them: small, on the built
-//! binary.
+//! The banking, register, vote and snapshot workloads, and YCSB's short ranges, as a user runs
+//! them: small, on the built binary.
 #![cfg(feature = "cli")]
 
 #[path = "common/command.rs"]
 mod command;
 
-use chronolith::protocol::NAMES;
+use chronolith::protocol::{self, NAMES, Protocol, Ranges, Visitor};
 use command::{chronolith, fails, parse_json, succeeds};
 
 /// Every preset, with what makes it small.
@@ -43,6 +43,52 @@ fn every_preset_runs_and_its_audits_hold() {
         assert!(findings.iter().all(|finding| finding["holds"] == true), "{audits}");
         assert!(document["violations"].as_object().is_some_and(serde_json::Map::is_empty));
     }
+}
+
+/// Whether a protocol has ranges.
+struct HasRanges;
+
+impl Visitor for HasRanges {
+    type Output = bool;
+    fn visit<P: Protocol>(self) -> bool {
+        P::RANGES != Ranges::Unsupported
+    }
+}
+
+#[test]
+fn short_ranges_run_on_every_protocol_that_has_ranges() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("run.json");
+    let shown = path.to_str().expect("a plain path");
+    let small = ["-w", "ycsb-e", "-q", "-t", "2", "-p", "recordcount=500", "-n", "1000"];
+    let verified = ["-p", "fieldlength=40", "-p", "dataintegrity=true", "--json", shown];
+    let mut with_ranges = Vec::new();
+    for name in NAMES {
+        let run = ["run", "--protocol", name];
+        let output = chronolith(&[&run[..], &small, &verified].concat());
+        if !protocol::dispatch(name, HasRanges).expect("a registered protocol") {
+            fails(&output, &format!("the protocol {name} has none"));
+            continue;
+        }
+        with_ranges.push(*name);
+        let report = succeeds(&output);
+        for part in ["SCAN", "1 to 100 records, uniform", "scans 95 %, inserts 5 %"] {
+            assert!(report.contains(part), "{name}: {part} is missing:\n{report}");
+        }
+        let document = parse_json(&path);
+        assert!(document["violations"].as_object().is_some_and(serde_json::Map::is_empty));
+        let tallies = &document["repetitions"][0]["tallies"];
+        let count = |tally: &str| tallies[tally].as_u64().unwrap_or(0);
+        assert_eq!(count("scans") + count("inserts"), 1000, "{tallies}");
+        let read = count("records that scans read");
+        // From 1 to 100 records, uniform: 50 on average, less where the table ends.
+        assert!((30..=60).contains(&(read / count("scans"))), "{tallies}");
+        assert_eq!(count("verified reads"), read, "{tallies}");
+    }
+    let names = with_ranges.join(",");
+    let compare = ["compare", "--reps", "2", "--protocols", &names];
+    let report = succeeds(&chronolith(&[&compare[..], &small].concat()));
+    assert!(with_ranges.iter().all(|name| report.contains(&format!("| {name}"))), "{report}");
 }
 
 #[test]

@@ -179,6 +179,10 @@ impl fmt::Display for RunError {
                 write!(f, "the system refuses {threads} threads ({error}): use a smaller -t")
             }
             RunError::Loader(error) => write!(f, "the loader cannot start: {error}"),
+            RunError::Store(TransactionError::Error(Error::NoRanges { protocol })) => write!(
+                f,
+                "this workload reads ranges, and the protocol {protocol} has none: choose another"
+            ),
             RunError::Store(error) => write!(f, "the store failed: {error}"),
             RunError::InterruptedEarly => f.write_str("stopped before anything was measured"),
         }
@@ -190,5 +194,18 @@ impl std::error::Error for RunError {}
 impl From<Error> for RunError {
     fn from(error: Error) -> Self {
         RunError::Store(TransactionError::Error(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protocol_without_ranges_is_refused_by_name() {
+        let said = RunError::from(Error::NoRanges { protocol: "plain" }).to_string();
+        let expected =
+            "this workload reads ranges, and the protocol plain has none: choose another";
+        assert_eq!(said, expected);
     }
 }

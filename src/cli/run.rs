@@ -135,17 +135,11 @@ mod tests {
         const CLASSES: &'static [&'static str] = W::CLASSES;
         const PRESETS: &'static [Preset] = W::PRESETS;
         const PROPERTIES: &'static [PropertyRow] = W::PROPERTIES;
+        const KINDS: &'static [&'static str] = W::KINDS;
+        const TALLIES: &'static [TallyRow] = W::TALLIES;
 
         fn configure(properties: &Properties) -> Result<Self, PropertyError> {
             W::configure(properties).map(Damaged)
-        }
-
-        fn kinds(&self) -> &'static [&'static str] {
-            self.0.kinds()
-        }
-
-        fn tallies(&self) -> &'static [TallyRow] {
-            self.0.tallies()
         }
 
         fn operations_per_transaction(&self) -> f64 {
@@ -243,17 +237,13 @@ mod tests {
     #[test]
     fn a_promise_that_a_worker_sees_broken_has_its_own_exit_code() {
         let records = format!("recordcount={RECORDS}");
-        let [ordered, integrity] = ["insertorder=ordered", "dataintegrity=true"];
-        damage_has_its_own_exit_code(&[
-            "-p",
-            &records,
-            "-p",
-            ordered,
-            "-p",
-            integrity,
-            "-p",
-            "fieldlength=20",
-        ]);
+        let damaged = [&records, "insertorder=ordered", "dataintegrity=true", "fieldlength=20"];
+        for preset in ["ycsb-b", "ycsb-e"] {
+            let properties = damaged.iter().flat_map(|property| ["-p", property]);
+            damage_has_its_own_exit_code(
+                &["-w", preset].into_iter().chain(properties).collect::<Vec<_>>(),
+            );
+        }
     }
 
     #[test]

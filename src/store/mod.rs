@@ -151,11 +151,7 @@ impl<P: Protocol> Store<P> {
         OrderedTable::new(self.open(name, TableCore::new_ordered::<K, V>)?)
     }
 
-    fn open(
-        &self,
-        name: &str,
-        make: MakeTable<P::Words>,
-    ) -> Result<SharedCore<P>, Error> {
+    fn open(&self, name: &str, make: MakeTable<P::Words>) -> Result<SharedCore<P>, Error> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(table) = names.tables.get(name) {
             return Ok(Arc::clone(table));

@@ -17,6 +17,7 @@ use crate::storage::payload::{Key, Value};
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+use crate::sync::fault::{self, Fault};
 use std::borrow::Borrow;
 use std::cmp;
 use std::ops::{Bound, RangeBounds};
@@ -436,7 +437,8 @@ where
                 continue;
             };
             let beats = lowest.and_then(|best| self.walks[best].next);
-            if beats.is_none_or(|best| self.compare(next, best).is_lt()) {
+            let is_lower = |best| self.compare(next, best).is_lt();
+            if beats.is_none_or(|best| !fault::on(Fault::MergeUnsorted) && is_lower(best)) {
                 lowest = Some(at);
             }
         }

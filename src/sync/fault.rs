@@ -64,6 +64,9 @@ pub(crate) enum Fault {
     RemoveFrozen,
     /// Take a frozen leaf for an unchanged one: the model of range validation misses a phantom.
     FrozenIsUnchanged,
+    /// Take the next entry of a range from any shard and not from that with the lowest key: the
+    /// scans of YCSB see keys that do not ascend.
+    MergeUnsorted,
 }
 
 #[cfg(not(any(test, loom)))]

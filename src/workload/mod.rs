@@ -192,19 +192,29 @@ pub trait Workload: Sized + Sync {
     const PRESETS: &'static [Preset];
     /// Every property that is known by name.
     const PROPERTIES: &'static [PropertyRow];
+    /// The kinds of transaction that are reported apart.
+    const KINDS: &'static [&'static str];
+    /// What the workers count.
+    const TALLIES: &'static [TallyRow];
 
     /// Reads the properties. They have been checked against [`Workload::PROPERTIES`].
     fn configure(properties: &Properties) -> Result<Self, PropertyError>;
 
-    /// The kinds of transaction that are reported apart.
-    fn kinds(&self) -> &'static [&'static str];
+    /// [`Workload::KINDS`], of a value.
+    fn kinds(&self) -> &'static [&'static str] {
+        Self::KINDS
+    }
 
-    /// What the workers count.
-    fn tallies(&self) -> &'static [TallyRow];
+    /// [`Workload::TALLIES`], of a value.
+    fn tallies(&self) -> &'static [TallyRow] {
+        Self::TALLIES
+    }
 
     /// Operations of one transaction, on average: rates and limits in property files count
     /// operations.
-    fn operations_per_transaction(&self) -> f64;
+    fn operations_per_transaction(&self) -> f64 {
+        1.0
+    }
 
     /// What a reader of the figures must know: pairs of a word and a sentence.
     fn basis(&self) -> Vec<(&'static str, String)>;
@@ -254,7 +264,10 @@ pub trait Workload: Sized + Sync {
 
     /// The keys that worker `index` of `workers` asks for, and the number of keys there are, so
     /// that the skew can be measured; `None` where requests have no single key.
-    fn key_stream(&self, seed: Seed, index: usize, workers: usize) -> Option<(KeyStream<'_>, u64)>;
+    fn key_stream(&self, seed: Seed, index: usize, workers: usize) -> Option<(KeyStream<'_>, u64)> {
+        let _ = (seed, index, workers);
+        None
+    }
 }
 
 /// Work to do with a workload, whichever it is.

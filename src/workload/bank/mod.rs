@@ -11,8 +11,8 @@ mod worker;
 pub use worker::BankWorker;
 
 use super::common::{
-    CHOICE, Ledger, describe_hot_spot, describe_shares, for_each_batch, preset, read_all,
-    read_hot_spot, read_shares, tally,
+    CHOICE, Ledger, describe_hot_spot, describe_shares, load_rows, preset, read_all, read_hot_spot,
+    read_shares, tally,
 };
 use super::generator::{Keys, Shape, Shares};
 use super::properties::honoured;
@@ -27,8 +27,6 @@ use crate::{Error, Store, Table, TransactionError};
 const ACCOUNTS_MAX: u64 = 1 << 30;
 /// The highest balance at the beginning: the sum of all fits into 62 bits.
 const BALANCE_MAX: u64 = 1 << 30;
-/// Rows that one transaction loads.
-const BATCH: u64 = 64;
 
 const KINDS: &[&str] = &["TRANSFER", "READ", "AUDIT"];
 const WEIGHTS: [(&str, f64); 3] =
@@ -121,6 +119,8 @@ impl Workload for Bank {
     const CLASSES: &'static [&'static str] = &["bank"];
     const PRESETS: &'static [Preset] = PRESETS;
     const PROPERTIES: &'static [PropertyRow] = PROPERTIES;
+    const KINDS: &'static [&'static str] = KINDS;
+    const TALLIES: &'static [TallyRow] = &TALLIES;
 
     fn configure(properties: &Properties) -> Result<Self, PropertyError> {
         let accounts = properties.whole("accounts", 1_000, 2, ACCOUNTS_MAX)?;
@@ -132,18 +132,6 @@ impl Workload for Bank {
             rows: properties.whole("rowsperaccount", 1, 1, 2)?,
             overdraft: properties.flag("overdraft", false)?,
         })
-    }
-
-    fn kinds(&self) -> &'static [&'static str] {
-        KINDS
-    }
-
-    fn tallies(&self) -> &'static [TallyRow] {
-        &TALLIES
-    }
-
-    fn operations_per_transaction(&self) -> f64 {
-        1.0
     }
 
     fn basis(&self) -> Vec<(&'static str, String)> {
@@ -179,19 +167,8 @@ impl Workload for Bank {
         _seed: Seed,
         watch: &dyn LoadWatch,
     ) -> Result<(), TransactionError> {
-        for_each_batch(
-            (self.row_count(), BATCH),
-            watch,
-            || (),
-            |(), batch| {
-                store.transact(|transaction| {
-                    for row in batch.clone() {
-                        transaction.insert(&tables.balances, row, self.initial_of_row(row))?;
-                    }
-                    Ok(batch.end - batch.start)
-                })
-            },
-        )
+        let row = |row| (row, self.initial_of_row(row));
+        load_rows(store, &tables.balances, self.row_count(), watch, row)
     }
 
     fn worker<'run, P: Protocol>(
@@ -212,11 +189,7 @@ impl Workload for Bank {
         moment: Moment,
     ) -> Result<Vec<Finding>, TransactionError> {
         let transfers = tables.transfers.sum(0);
-        let mut seen = Books::default();
-        store.view(|transaction| {
-            seen = self.read_books(transaction, tables)?;
-            Ok(())
-        })?;
+        let seen = store.view(|transaction| self.read_books(transaction, tables))?;
         let mut findings =
             vec![self.judge_total(seen, (moment == Moment::After).then_some(transfers))];
         if !self.overdraft {
@@ -380,16 +353,15 @@ mod tests {
     #[test]
     fn bad_properties_are_refused() {
         testing::refuses::<Bank>(&[
-            ("accounts", "1"),
-            ("accounts", "x"),
-            ("initialbalance", "-1"),
-            ("transfermax", "0"),
-            ("rowsperaccount", "3"),
-            ("overdraft", "maybe"),
-            ("hotspotrecords", "1001"),
-            ("hotspotopnfraction", "1.5"),
-            ("transferproportion", "-1"),
-            ("auditproportion", "NaN"),
+            ("accounts", "1 x", "a whole number from 2 to 1073741824"),
+            ("initialbalance", "-1", "a whole number from 0 to 1073741824"),
+            ("transfermax", "0", "a whole number from 1 to 1073741824"),
+            ("rowsperaccount", "3", "a whole number from 1 to 2"),
+            ("overdraft", "maybe", "true or false"),
+            ("hotspotrecords", "1001", "a whole number from 0 to 1000"),
+            ("hotspotopnfraction", "1.5", "a number from 0 to 1"),
+            ("transferproportion", "-1", "a number from 0 to 1000000000"),
+            ("auditproportion", "NaN", "a number from 0 to 1000000000"),
         ]);
     }
 }

@@ -1,7 +1,8 @@
 //! The parallel loader's loop.
 
-use crate::TransactionError;
+use crate::protocol::Protocol;
 use crate::workload::LoadWatch;
+use crate::{Store, Table, TransactionError};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use std::ops::Range;
 
@@ -42,4 +43,31 @@ fn run_batches<'a>(
         Ok(()) | Err(None) => Ok(()),
         Err(Some(error)) => Err(error),
     }
+}
+
+/// Rows that one transaction of [`load_rows`] inserts.
+const ROWS_BATCH: u64 = 64;
+
+/// Inserts `count` rows; `row` makes each of its number.
+pub fn load_rows<P: Protocol, V: Send + Sync + 'static>(
+    store: &Store<P>,
+    table: &Table<u64, V, P>,
+    count: u64,
+    watch: &dyn LoadWatch,
+    row: impl Fn(u64) -> (u64, V) + Sync,
+) -> Result<(), TransactionError> {
+    for_each_batch(
+        (count, ROWS_BATCH),
+        watch,
+        || (),
+        |(), batch| {
+            store.transact(|transaction| {
+                for number in batch.clone() {
+                    let (key, value) = row(number);
+                    transaction.insert(table, key, value)?;
+                }
+                Ok(batch.end - batch.start)
+            })
+        },
+    )
 }

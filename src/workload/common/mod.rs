@@ -8,7 +8,7 @@ mod read_all;
 pub(crate) mod testing;
 
 pub use ledger::{Ledger, Page};
-pub use load::for_each_batch;
+pub use load::{for_each_batch, load_rows};
 pub use read_all::read_all;
 
 use crate::workload::generator::{Distribution, HotSet, KeySpace, Keys, Shape, Shares};

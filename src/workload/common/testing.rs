@@ -27,17 +27,28 @@ pub(crate) fn configured<W: Workload>(settings: &[(&str, &str)]) -> W {
     W::configure(&properties).expect("valid properties")
 }
 
-/// Every one of these properties is refused, with a sentence that names it.
-pub(crate) fn refuses<W: Workload>(settings: &[(&str, &str)]) {
-    for (name, value) in settings {
+/// These values of a property, with spaces between, are refused with the line that says what it
+/// must be.
+pub(crate) fn refuses<W: Workload>(cases: &[(&str, &str, &str)]) {
+    for (name, values, expected) in cases {
+        for value in values.split(' ') {
+            let line = format!("{name}={value} (-p): it must be {expected}");
+            refuses_with::<W>(&[(&format!("{name}={value}"), &line)]);
+        }
+    }
+}
+
+/// Each of these, written as on the command line after `-p`, several with spaces between, is
+/// refused with this line.
+pub(crate) fn refuses_with<W: Workload>(cases: &[(&str, &str)]) {
+    for (arguments, line) in cases {
         let mut properties = Properties::new();
-        properties.set(name, value, "test");
-        properties.check(W::PROPERTIES).expect("known properties");
-        let complaint = match W::configure(&properties) {
-            Ok(_) => panic!("{name}={value} was accepted"),
-            Err(error) => error.to_string(),
-        };
-        assert!(complaint.contains(name) && !complaint.contains('\n'), "{complaint}");
+        let configured = arguments
+            .split(' ')
+            .try_for_each(|argument| properties.read_argument(argument))
+            .and_then(|()| properties.check(W::PROPERTIES))
+            .and_then(|()| W::configure(&properties).map(|_| ()));
+        assert_eq!(configured.map_err(|error| error.to_string()), Err((*line).to_owned()));
     }
 }
 
@@ -131,7 +142,7 @@ fn views_fail<P: Protocol>() -> bool {
 }
 
 /// Whether the protocol has what the workload needs. One without ranges says so, and only that.
-fn is_supported<W: Workload, P: Protocol>(settings: &[(&str, &str)]) -> bool {
+pub(crate) fn is_supported<W: Workload, P: Protocol>(settings: &[(&str, &str)]) -> bool {
     let store = Store::builder().build_with::<P>().expect("a store");
     match configured::<W>(settings).open(&store) {
         Ok(_) => true,

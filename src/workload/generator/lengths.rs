@@ -1,42 +1,59 @@
-//! How long a field is.
+//! How long a field or a scan is.
 
 use super::Random;
 use super::Zipfian;
 use rand::RngExt;
 use std::path::Path;
 
-/// The lengths of fields, in bytes.
+/// The lengths of fields, in bytes, or of scans, in records.
 #[derive(Debug, Clone)]
 pub enum Lengths {
-    /// Every field has this length.
+    /// Every one has this length.
     Constant(u64),
     /// Uniform from the first to the second, both included.
     Uniform(u64, u64),
-    /// YCSB's zipfian from the first upwards: short fields are the most frequent.
-    Zipfian(u64, Zipfian),
+    /// YCSB's zipfian from the first to the second, both included: the shortest are the most
+    /// frequent.
+    Zipfian(u64, u64, Zipfian),
     /// By the counts of a file.
     Histogram(LengthHistogram),
 }
 
 impl Lengths {
-    /// The length of the next field.
+    /// YCSB's zipfian from `min` to `max`; costs one power function for each length between.
+    #[must_use]
+    pub fn zipfian(min: u64, max: u64) -> Self {
+        Lengths::Zipfian(min, max, Zipfian::new(max - min + 1))
+    }
+
+    /// The next length.
     #[inline]
     pub fn draw(&self, random: &mut Random) -> u64 {
         match self {
             Lengths::Constant(length) => *length,
             Lengths::Uniform(min, max) => random.random_range(*min..=*max),
-            Lengths::Zipfian(min, ranks) => min + ranks.rank(random.random()),
+            // A draw next to 1 may round up to the rank behind the last.
+            Lengths::Zipfian(min, max, ranks) => (min + ranks.rank(random.random())).min(*max),
             Lengths::Histogram(histogram) => histogram.draw(random),
         }
     }
 
-    /// The longest field that can be drawn.
+    /// The shortest that can be drawn.
+    #[must_use]
+    pub fn min(&self) -> u64 {
+        match self {
+            Lengths::Constant(length) => *length,
+            Lengths::Uniform(min, _) | Lengths::Zipfian(min, ..) => *min,
+            Lengths::Histogram(histogram) => histogram.min(),
+        }
+    }
+
+    /// The longest that can be drawn.
     #[must_use]
     pub fn max(&self) -> u64 {
         match self {
             Lengths::Constant(length) => *length,
-            Lengths::Uniform(_, max) => *max,
-            Lengths::Zipfian(min, ranks) => min + ranks.rank(1.0),
+            Lengths::Uniform(_, max) | Lengths::Zipfian(_, max, _) => *max,
             Lengths::Histogram(histogram) => histogram.max(),
         }
     }
@@ -48,7 +65,7 @@ impl Lengths {
         match self {
             Lengths::Constant(length) => *length as f64,
             Lengths::Uniform(min, max) => (*min as f64 + *max as f64) / 2.0,
-            Lengths::Zipfian(min, ranks) => {
+            Lengths::Zipfian(min, _, ranks) => {
                 let at = |i: u32| ranks.rank((f64::from(i) + 0.5) / f64::from(SAMPLES)) as f64;
                 *min as f64 + (0..SAMPLES).map(at).sum::<f64>() / f64::from(SAMPLES)
             }
@@ -120,6 +137,10 @@ impl LengthHistogram {
         self.length_of(self.counts.len() - 1)
     }
 
+    fn min(&self) -> u64 {
+        (0..self.counts.len()).map(|bucket| self.length_of(bucket)).min().unwrap_or(0)
+    }
+
     fn max(&self) -> u64 {
         (0..self.counts.len()).map(|bucket| self.length_of(bucket)).max().unwrap_or(0)
     }
@@ -139,7 +160,7 @@ mod tests {
     #[test]
     fn a_histogram_file_is_read_or_refused_with_its_line() {
         let histogram = LengthHistogram::parse("BlockSize\t10\n0\t5\n1\t0\n2\t5\n").expect("valid");
-        assert_eq!(histogram.max(), 20);
+        assert_eq!((histogram.min(), histogram.max()), (10, 20));
         let mut random = Seed::new(1).stream(Purpose::Values, 0);
         let lengths = Lengths::Histogram(histogram);
         for _ in 0..100 {
@@ -155,11 +176,13 @@ mod tests {
     #[test]
     fn lengths_stay_in_their_bounds() {
         let mut random = Seed::new(1).stream(Purpose::Values, 0);
-        let zipfian = Lengths::Zipfian(1, Zipfian::new(100));
+        let zipfian = Lengths::zipfian(1, 100);
+        assert_eq!(zipfian.max(), 100);
         assert!(zipfian.mean() < 40.0);
         for lengths in [Lengths::Constant(7), Lengths::Uniform(3, 9), zipfian] {
             for _ in 0..1_000 {
-                assert!(lengths.draw(&mut random) <= lengths.max());
+                let bounds = lengths.min()..=lengths.max();
+                assert!(bounds.contains(&lengths.draw(&mut random)));
             }
         }
     }

@@ -11,21 +11,19 @@ mod worker;
 pub use worker::SiBenchWorker;
 
 use super::common::{
-    CHOICE, Ledger, describe_shares, for_each_batch, preset, read_all, read_shares, tally,
+    CHOICE, Ledger, describe_shares, load_rows, preset, read_all, read_shares, tally,
 };
 use super::generator::Shares;
 use super::properties::honoured;
 use super::{
-    Finding, Footprint, KeyStream, LoadWatch, Moment, Preset, Properties, PropertyError,
-    PropertyRow, Seed, TallyRole, TallyRow, Workload,
+    Finding, Footprint, LoadWatch, Moment, Preset, Properties, PropertyError, PropertyRow, Seed,
+    TallyRole, TallyRow, Workload,
 };
 use crate::protocol::Protocol;
 use crate::{Error, Store, Table, TransactionError};
 
 /// The most records.
 const RECORDS_MAX: u64 = 1 << 30;
-/// Records that one transaction loads.
-const BATCH: u64 = 64;
 
 const KINDS: &[&str] = &["MINIMUM", "UPDATE"];
 const WEIGHTS: [(&str, f64); 2] = [("minimumproportion", 0.5), ("updateproportion", 0.5)];
@@ -89,24 +87,14 @@ impl Workload for SiBench {
     const CLASSES: &'static [&'static str] = &["sibench"];
     const PRESETS: &'static [Preset] = PRESETS;
     const PROPERTIES: &'static [PropertyRow] = PROPERTIES;
+    const KINDS: &'static [&'static str] = KINDS;
+    const TALLIES: &'static [TallyRow] = &TALLIES;
 
     fn configure(properties: &Properties) -> Result<Self, PropertyError> {
         Ok(SiBench {
             mix: read_shares(properties, &WEIGHTS)?,
             records: properties.whole("records", 10, 1, RECORDS_MAX)?,
         })
-    }
-
-    fn kinds(&self) -> &'static [&'static str] {
-        KINDS
-    }
-
-    fn tallies(&self) -> &'static [TallyRow] {
-        &TALLIES
-    }
-
-    fn operations_per_transaction(&self) -> f64 {
-        1.0
     }
 
     fn basis(&self) -> Vec<(&'static str, String)> {
@@ -133,19 +121,7 @@ impl Workload for SiBench {
         _seed: Seed,
         watch: &dyn LoadWatch,
     ) -> Result<(), TransactionError> {
-        for_each_batch(
-            (self.records, BATCH),
-            watch,
-            || (),
-            |(), batch| {
-                store.transact(|transaction| {
-                    for record in batch.clone() {
-                        transaction.insert(&tables.values, record, 0)?;
-                    }
-                    Ok(batch.end - batch.start)
-                })
-            },
-        )
+        load_rows(store, &tables.values, self.records, watch, |record| (record, 0))
     }
 
     fn worker<'run, P: Protocol>(
@@ -195,15 +171,6 @@ impl Workload for SiBench {
 
     fn audits_during(&self) -> bool {
         true
-    }
-
-    fn key_stream(
-        &self,
-        _seed: Seed,
-        _index: usize,
-        _workers: usize,
-    ) -> Option<(KeyStream<'_>, u64)> {
-        None
     }
 }
 
@@ -268,12 +235,17 @@ mod tests {
     #[test]
     fn bad_properties_are_refused() {
         testing::refuses::<SiBench>(&[
-            ("records", "0"),
-            ("records", "ten"),
-            ("records", "-1"),
-            ("minimumproportion", "-1"),
-            ("minimumproportion", "x"),
-            ("updateproportion", "inf"),
+            ("records", "0 ten -1 1073741825 10.0", "a whole number from 1 to 1073741824"),
+            ("minimumproportion", "-1 x 2e9", "a number from 0 to 1000000000"),
+            ("updateproportion", "inf NaN 50%", "a number from 0 to 1000000000"),
+        ]);
+        testing::refuses_with::<SiBench>(&[
+            ("record=5", "unknown property record (-p): did you mean records?"),
+            (
+                "minimumproportion=0 updateproportion=0",
+                "the proportions sum to 0: raise one of minimumproportion, \
+                 updateproportion",
+            ),
         ]);
     }
 }

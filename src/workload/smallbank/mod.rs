@@ -203,6 +203,8 @@ impl Workload for SmallBank {
     const CLASSES: &'static [&'static str] = &["smallbank"];
     const PRESETS: &'static [Preset] = PRESETS;
     const PROPERTIES: &'static [PropertyRow] = PROPERTIES;
+    const KINDS: &'static [&'static str] = KINDS;
+    const TALLIES: &'static [TallyRow] = &TALLIES;
 
     fn configure(properties: &Properties) -> Result<Self, PropertyError> {
         let customers = properties.whole("customers", 18_000, 2, CUSTOMERS_MAX)?;
@@ -226,18 +228,6 @@ impl Workload for SmallBank {
             },
             unknown_share: properties.real("unknownproportion", 0.0, 0.0, 1.0)?,
         })
-    }
-
-    fn kinds(&self) -> &'static [&'static str] {
-        KINDS
-    }
-
-    fn tallies(&self) -> &'static [TallyRow] {
-        &TALLIES
-    }
-
-    fn operations_per_transaction(&self) -> f64 {
-        1.0
     }
 
     fn basis(&self) -> Vec<(&'static str, String)> {
@@ -321,11 +311,7 @@ impl Workload for SmallBank {
         tables: &Tables<P>,
         moment: Moment,
     ) -> Result<Vec<Finding>, TransactionError> {
-        let mut books = Books::default();
-        store.view(|transaction| {
-            books = self.read_books(transaction, tables)?;
-            Ok(())
-        })?;
+        let books = store.view(|transaction| self.read_books(transaction, tables))?;
         let mut findings = vec![judge_balances::<P>(books)];
         if moment == Moment::After {
             findings.push(judge_records(books, tables.ledger.sum(0).cast_signed()));
@@ -455,17 +441,16 @@ mod tests {
     #[test]
     fn bad_properties_are_refused() {
         testing::refuses::<SmallBank>(&[
-            ("customers", "1"),
-            ("customers", "many"),
-            ("hotspotrecords", "18001"),
-            ("hotspotopnfraction", "-0.1"),
-            ("minbalance", "-1"),
-            ("maxbalance", "1"),
-            ("sendpayment", "-5"),
-            ("writecheck", "1.5"),
-            ("overdraft", "99999999999"),
-            ("unknownproportion", "2"),
-            ("balanceproportion", "-1"),
+            ("customers", "1 many", "a whole number from 2 to 1073741824"),
+            ("hotspotrecords", "18001", "a whole number from 0 to 18000"),
+            ("hotspotopnfraction", "-0.1", "a number from 0 to 1"),
+            ("minbalance", "-1", "a whole number of cents from 0 to 1073741824"),
+            ("maxbalance", "1", "a whole number of cents from 1000000 to 1073741824"),
+            ("sendpayment", "-5", "a whole number of cents from 0 to 1073741824"),
+            ("writecheck", "1.5", "a whole number of cents from 0 to 1073741824"),
+            ("overdraft", "99999999999", "a whole number of cents from 0 to 1073741824"),
+            ("unknownproportion", "2", "a number from 0 to 1"),
+            ("balanceproportion", "-1", "a number from 0 to 1000000000"),
         ]);
     }
 }

@@ -148,24 +148,14 @@ impl Workload for Tatp {
     const CLASSES: &'static [&'static str] = &["tatp"];
     const PRESETS: &'static [Preset] = PRESETS;
     const PROPERTIES: &'static [PropertyRow] = PROPERTIES;
+    const KINDS: &'static [&'static str] = KINDS;
+    const TALLIES: &'static [TallyRow] = &TALLIES;
 
     fn configure(properties: &Properties) -> Result<Self, PropertyError> {
         Ok(Tatp {
             mix: read_shares(properties, &WEIGHTS)?,
             subscribers: properties.whole("subscribers", 100_000, 1, SUBSCRIBERS_MAX)?,
         })
-    }
-
-    fn kinds(&self) -> &'static [&'static str] {
-        KINDS
-    }
-
-    fn tallies(&self) -> &'static [TallyRow] {
-        &TALLIES
-    }
-
-    fn operations_per_transaction(&self) -> f64 {
-        1.0
     }
 
     fn basis(&self) -> Vec<(&'static str, String)> {
@@ -270,13 +260,28 @@ mod tests {
     #[test]
     fn bad_properties_are_refused() {
         testing::refuses::<Tatp>(&[
-            ("subscribers", "0"),
-            ("subscribers", "-5"),
-            ("subscribers", "1e5"),
-            ("subscribers", "99999999999"),
-            ("getaccessdataproportion", "-0.1"),
-            ("updatelocationproportion", "NaN"),
-            ("insertcallforwardingproportion", "a lot"),
+            ("subscribers", "0 -5 1e5 99999999999", "a whole number from 1 to 1073741824"),
+            ("getsubscriberdataproportion", "half", "a number from 0 to 1000000000"),
+            ("getnewdestinationproportion", "inf", "a number from 0 to 1000000000"),
+            ("getaccessdataproportion", "-0.1", "a number from 0 to 1000000000"),
+            ("updatesubscriberdataproportion", "0,02", "a number from 0 to 1000000000"),
+            ("updatelocationproportion", "NaN", "a number from 0 to 1000000000"),
+            ("insertcallforwardingproportion", "2e9", "a number from 0 to 1000000000"),
+            ("deletecallforwardingproportion", "", "a number from 0 to 1000000000"),
+        ]);
+        testing::refuses_with::<Tatp>(&[
+            ("subscriber=5", "unknown property subscriber (-p): did you mean subscribers?"),
+            ("subscribers", "-p subscribers: write it as -p name=value"),
+            (
+                "getsubscriberdataproportion=0 getnewdestinationproportion=0 \
+                 getaccessdataproportion=0 updatesubscriberdataproportion=0 \
+                 updatelocationproportion=0 insertcallforwardingproportion=0 \
+                 deletecallforwardingproportion=0",
+                "the proportions sum to 0: raise one of getsubscriberdataproportion, \
+                 getnewdestinationproportion, getaccessdataproportion, \
+                 updatesubscriberdataproportion, updatelocationproportion, \
+                 insertcallforwardingproportion, deletecallforwardingproportion",
+            ),
         ]);
     }
 }

@@ -39,8 +39,8 @@ pub use worker::TpccWorker;
 use crate::protocol::Protocol;
 use crate::workload::common::preset;
 use crate::workload::{
-    Finding, Footprint, KeyStream, LoadWatch, Moment, Preset, Properties, PropertyError,
-    PropertyRow, Seed, TallyRow, Workload,
+    Finding, Footprint, LoadWatch, Moment, Preset, Properties, PropertyError, PropertyRow, Seed,
+    TallyRow, Workload,
 };
 use crate::{Error, Store, TransactionError};
 use config::{Config, DECK, DISTRICTS, Scale};
@@ -64,21 +64,11 @@ impl Workload for Tpcc {
         "order entry, all five transactions, two warehouses, twelve conditions audited as it runs",
     )];
     const PROPERTIES: &'static [PropertyRow] = config::ROWS;
+    const KINDS: &'static [&'static str] = worker::KINDS;
+    const TALLIES: &'static [TallyRow] = &worker::TALLIES;
 
     fn configure(properties: &Properties) -> Result<Self, PropertyError> {
         Ok(Tpcc { config: Config::read(properties)? })
-    }
-
-    fn kinds(&self) -> &'static [&'static str] {
-        worker::KINDS
-    }
-
-    fn tallies(&self) -> &'static [TallyRow] {
-        &worker::TALLIES
-    }
-
-    fn operations_per_transaction(&self) -> f64 {
-        1.0
     }
 
     fn basis(&self) -> Vec<(&'static str, String)> {
@@ -132,10 +122,6 @@ impl Workload for Tpcc {
 
     fn audits_during(&self) -> bool {
         true
-    }
-
-    fn key_stream(&self, _: Seed, _: usize, _: usize) -> Option<(KeyStream<'_>, u64)> {
-        None
     }
 }
 

@@ -9,11 +9,11 @@ mod worker;
 
 pub use worker::VoterWorker;
 
-use super::common::{CHOICE, Ledger, for_each_batch, preset, read_all, tally};
+use super::common::{CHOICE, Ledger, load_rows, preset, read_all, tally};
 use super::properties::honoured;
 use super::{
-    Finding, Footprint, KeyStream, LoadWatch, Moment, Preset, Properties, PropertyError,
-    PropertyRow, Seed, TallyRole, TallyRow, Workload,
+    Finding, Footprint, LoadWatch, Moment, Preset, Properties, PropertyError, PropertyRow, Seed,
+    TallyRole, TallyRow, Workload,
 };
 use crate::protocol::Protocol;
 use crate::{Error, Store, Table, Transaction, TransactionError};
@@ -30,8 +30,6 @@ const PHONES_MAX: u64 = AREA_CODES * LOCAL_NUMBERS;
 /// The most contestants, and the highest limit of votes.
 const CONTESTANTS_MAX: u64 = 1 << 20;
 const VOTE_LIMIT_MAX: u64 = u32::MAX as u64;
-/// Rows that one transaction loads.
-const BATCH: u64 = 64;
 
 const KINDS: &[&str] = &["VOTE"];
 
@@ -107,6 +105,8 @@ impl Workload for Voter {
     const CLASSES: &'static [&'static str] = &["voter"];
     const PRESETS: &'static [Preset] = PRESETS;
     const PROPERTIES: &'static [PropertyRow] = PROPERTIES;
+    const KINDS: &'static [&'static str] = KINDS;
+    const TALLIES: &'static [TallyRow] = &TALLIES;
 
     fn configure(properties: &Properties) -> Result<Self, PropertyError> {
         Ok(Voter {
@@ -115,18 +115,6 @@ impl Workload for Voter {
             vote_limit: properties.whole("votelimit", 1_000, 1, VOTE_LIMIT_MAX)? as u32,
             invalid_share: properties.real("invalidproportion", 0.01, 0.0, 1.0)?,
         })
-    }
-
-    fn kinds(&self) -> &'static [&'static str] {
-        KINDS
-    }
-
-    fn tallies(&self) -> &'static [TallyRow] {
-        &TALLIES
-    }
-
-    fn operations_per_transaction(&self) -> f64 {
-        1.0
     }
 
     fn basis(&self) -> Vec<(&'static str, String)> {
@@ -171,33 +159,10 @@ impl Workload for Voter {
         _seed: Seed,
         watch: &dyn LoadWatch,
     ) -> Result<(), TransactionError> {
-        for_each_batch(
-            (self.contestants, BATCH),
-            watch,
-            || (),
-            |(), batch| {
-                store.transact(|transaction| {
-                    for contestant in batch.clone() {
-                        transaction.insert(&tables.contestants, contestant, 0)?;
-                    }
-                    Ok(batch.end - batch.start)
-                })
-            },
-        )?;
-        for_each_batch(
-            (AREA_CODES, BATCH),
-            watch,
-            || (),
-            |(), batch| {
-                store.transact(|transaction| {
-                    for index in batch.clone() {
-                        let state = (index % STATES) as u8;
-                        transaction.insert(&tables.area_codes, FIRST_AREA_CODE + index, state)?;
-                    }
-                    Ok(batch.end - batch.start)
-                })
-            },
-        )
+        let contestant = |contestant| (contestant, 0);
+        load_rows(store, &tables.contestants, self.contestants, watch, contestant)?;
+        let area = |index| (FIRST_AREA_CODE + index, (index % STATES) as u8);
+        load_rows(store, &tables.area_codes, AREA_CODES, watch, area)
     }
 
     fn worker<'run, P: Protocol>(
@@ -249,15 +214,6 @@ impl Workload for Voter {
 
     fn audits_during(&self) -> bool {
         true
-    }
-
-    fn key_stream(
-        &self,
-        _seed: Seed,
-        _index: usize,
-        _workers: usize,
-    ) -> Option<(KeyStream<'_>, u64)> {
-        None
     }
 }
 
@@ -416,14 +372,14 @@ mod tests {
     #[test]
     fn bad_properties_are_refused() {
         testing::refuses::<Voter>(&[
-            ("contestants", "0"),
-            ("contestants", "six"),
-            ("phones", "0"),
-            ("phones", "3000000001"),
-            ("votelimit", "0"),
-            ("votelimit", "-1"),
-            ("invalidproportion", "1.1"),
-            ("invalidproportion", "NaN"),
+            ("contestants", "0 six 1048577", "a whole number from 1 to 1048576"),
+            ("phones", "0 3000000001 -1", "a whole number from 1 to 3000000000"),
+            ("votelimit", "0 -1 4294967296 none", "a whole number from 1 to 4294967295"),
+            ("invalidproportion", "1.1 NaN -0.01", "a number from 0 to 1"),
+        ]);
+        testing::refuses_with::<Voter>(&[
+            ("telephones=5", "unknown property telephones (-p): did you mean phones?"),
+            ("vote.limit=5", "unknown property vote.limit (-p): did you mean votelimit?"),
         ]);
     }
 }

@@ -3,7 +3,7 @@
 use super::record::Layout;
 use crate::workload::common::{PROPORTION_MAX, read_shares};
 use crate::workload::generator::{
-    Distribution, HotSet, KeySpace, LengthHistogram, Lengths, Shape, Shares, Zipfian,
+    Distribution, HotSet, KeySpace, LengthHistogram, Lengths, Shape, Shares,
 };
 use crate::workload::{Properties, PropertyError};
 use std::path::Path;
@@ -16,6 +16,8 @@ const FIELD_LEN_MAX_BYTES: u64 = 1 << 24;
 const RECORD_LEN_MAX_BYTES: u64 = crate::limits::PAYLOAD_LEN_MAX_BYTES as u64;
 /// The most digits of a key number.
 const ZERO_PADDING_MAX: u64 = 1_000;
+/// The most records of one scan.
+const SCAN_LEN_MAX: u64 = 1 << 24;
 /// The most operations of one transaction.
 const OPERATIONS_MAX: u64 = 10_000;
 /// What YCSB takes a recordcount of 0 for.
@@ -27,24 +29,32 @@ pub(super) enum Verb {
     Read,
     Update,
     Insert,
+    Scan,
     ReadModifyWrite,
     Delete,
 }
 
 impl Verb {
-    pub(super) const COUNT: usize = 5;
+    pub(super) const COUNT: usize = 6;
     /// In YCSB's order of choice, which decides the verb of a draw.
     pub(super) const ALL: [Verb; Verb::COUNT] =
-        [Verb::Read, Verb::Update, Verb::Insert, Verb::ReadModifyWrite, Verb::Delete];
+        [Verb::Read, Verb::Update, Verb::Insert, Verb::Scan, Verb::ReadModifyWrite, Verb::Delete];
 
     fn property(self) -> (&'static str, f64) {
         match self {
             Verb::Read => ("readproportion", 0.95),
             Verb::Update => ("updateproportion", 0.05),
             Verb::Insert => ("insertproportion", 0.0),
+            Verb::Scan => ("scanproportion", 0.0),
             Verb::ReadModifyWrite => ("readmodifywriteproportion", 0.0),
             Verb::Delete => ("deleteproportion", 0.0),
         }
+    }
+
+    /// Whether the operation writes nothing.
+    #[inline]
+    pub(super) fn only_reads(self) -> bool {
+        matches!(self, Verb::Read | Verb::Scan)
     }
 }
 
@@ -54,10 +64,6 @@ pub(super) struct Mix(Shares);
 
 impl Mix {
     fn read(properties: &Properties) -> Result<Self, PropertyError> {
-        if properties.real("scanproportion", 0.0, 0.0, PROPORTION_MAX)? > 0.0 {
-            return Err(properties
-                .must_be("scanproportion", "0: a scan needs ordered tables, not available yet"));
-        }
         read_shares(properties, &Verb::ALL.map(Verb::property)).map(Mix)
     }
 
@@ -121,6 +127,8 @@ pub(super) struct Config {
     pub(super) write_all: bool,
     pub(super) integrity: bool,
     pub(super) mix: Mix,
+    /// How many records a scan reads.
+    pub(super) scans: Lengths,
     pub(super) shape: Shape,
     pub(super) keys: KeyFormat,
     pub(super) sizes: Sizes,
@@ -134,7 +142,6 @@ pub(super) struct Config {
 impl Config {
     pub(super) fn read(properties: &Properties) -> Result<Self, PropertyError> {
         let mix = Mix::read(properties)?;
-        check_scan_properties(properties)?;
         let lengths = read_lengths(properties)?;
         let fields = properties.whole("fieldcount", 10, 1, FIELDS_MAX)?;
         let fixed = match lengths {
@@ -169,6 +176,7 @@ impl Config {
             read_by_name: properties.flag("readallfieldsbyname", false)?,
             write_all: properties.flag("writeallfields", false)?,
             integrity,
+            scans: read_scan_lengths(properties)?,
             shape: Shape::new(read_distribution(properties, expected)?, space),
             keys,
             sizes: Sizes::read(properties)?,
@@ -178,6 +186,11 @@ impl Config {
             lengths,
             mix,
         })
+    }
+
+    /// Whether records are also asked for in the order of their keys.
+    pub(super) fn has_scans(&self) -> bool {
+        self.mix.share(Verb::Scan) > 0.0
     }
 
     /// Whether an update need not look at the record it replaces.
@@ -201,15 +214,13 @@ fn read_lengths(properties: &Properties) -> Result<Lengths, PropertyError> {
     let kind = properties.word("fieldlengthdistribution", "constant", &kinds)?;
     let max = properties.whole("fieldlength", 100, 0, FIELD_LEN_MAX_BYTES)?;
     let min = properties.whole("minfieldlength", 1, 0, FIELD_LEN_MAX_BYTES)?;
-    if matches!(kind, "uniform" | "zipfian") && min > max {
-        return Err(PropertyError::new(format!(
-            "minfieldlength={min} is above fieldlength={max}: lower the one or raise the other"
-        )));
+    if matches!(kind, "uniform" | "zipfian") {
+        check_ends(("minfieldlength", min), ("fieldlength", max))?;
     }
     Ok(match kind {
         "constant" => Lengths::Constant(max),
         "uniform" => Lengths::Uniform(min, max),
-        "zipfian" => Lengths::Zipfian(min, Zipfian::new(max - min + 1)),
+        "zipfian" => Lengths::zipfian(min, max),
         _ => {
             let path = properties.get("fieldlengthhistogram").unwrap_or("hist.txt");
             let histogram = LengthHistogram::read(Path::new(path));
@@ -223,6 +234,16 @@ fn read_lengths(properties: &Properties) -> Result<Lengths, PropertyError> {
             lengths
         }
     })
+}
+
+/// Refuses a shortest length above the longest one.
+fn check_ends((low, min): (&str, u64), (high, max): (&str, u64)) -> Result<(), PropertyError> {
+    if min <= max {
+        return Ok(());
+    }
+    Err(PropertyError::new(format!(
+        "{low}={min} is above {high}={max}: lower the one or raise the other"
+    )))
 }
 
 fn read_key_space(properties: &Properties) -> Result<KeySpace, PropertyError> {
@@ -277,12 +298,13 @@ fn read_distribution(
     })
 }
 
-/// Scan lengths have no effect without scans, but a value that could never be right is still
-/// refused.
-fn check_scan_properties(properties: &Properties) -> Result<(), PropertyError> {
-    let max = i32::MAX as u64;
-    let min_length = properties.whole("minscanlength", 1, 0, max)?;
-    properties.whole("maxscanlength", 1_000.max(min_length), min_length, max)?;
-    properties.word("scanlengthdistribution", "uniform", &["uniform", "zipfian"])?;
-    Ok(())
+/// How long scans are. Checked without scans too: a value that could never be right is refused.
+fn read_scan_lengths(properties: &Properties) -> Result<Lengths, PropertyError> {
+    let min = properties.whole("minscanlength", 1, 1, SCAN_LEN_MAX)?;
+    let max = properties.whole("maxscanlength", min.max(1_000), 1, SCAN_LEN_MAX)?;
+    check_ends(("minscanlength", min), ("maxscanlength", max))?;
+    Ok(match properties.word("scanlengthdistribution", "uniform", &["uniform", "zipfian"])? {
+        "uniform" => Lengths::Uniform(min, max),
+        _ => Lengths::zipfian(min, max),
+    })
 }

@@ -3,11 +3,11 @@
 use super::config::Verb;
 use super::request::{Operation, RecordKey, Request};
 use super::worker::append_record;
-use super::{Records, Tables, Ycsb};
+use super::{RecordTable, Records, Tables, Ycsb};
 use crate::protocol::Protocol;
 use crate::workload::common::for_each_batch;
 use crate::workload::{LoadWatch, Purpose, Seed};
-use crate::{Store, Table, TransactionError};
+use crate::{Store, TransactionError};
 
 /// Inserts of one transaction.
 const BATCH: u64 = 64;
@@ -32,7 +32,7 @@ pub(super) fn load<P: Protocol>(
 fn load_table<P: Protocol, K: RecordKey + ?Sized>(
     ycsb: &Ycsb,
     store: &Store<P>,
-    table: &Table<K, [u8], P>,
+    table: &RecordTable<K, P>,
     seed: Seed,
     watch: &dyn LoadWatch,
 ) -> Result<(), TransactionError> {
@@ -42,7 +42,7 @@ fn load_table<P: Protocol, K: RecordKey + ?Sized>(
         store.transact(|transaction| {
             for operation in &request.operations {
                 let key = K::of(request, operation);
-                transaction.insert(table, key.input(), request.value(operation))?;
+                transaction.insert(&table.points, key.input(), request.value(operation))?;
             }
             Ok(batch.end - batch.start)
         })

@@ -4,6 +4,8 @@
 //! Beyond YCSB: several operations in one transaction, deletes, a true zipf, integer keys. What
 //! differs: a record is one byte string that holds all fields, so an update of one field reads the
 //! record and writes it back, in one transaction.
+//!
+//! Where the mix has scans the records lie in an ordered table, and in a hash table otherwise.
 
 mod config;
 mod load;
@@ -11,6 +13,9 @@ mod presets;
 mod record;
 mod request;
 mod rows;
+mod scan;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod worker;
 
 pub use worker::YcsbWorker;
@@ -18,13 +23,14 @@ pub use worker::YcsbWorker;
 use crate::protocol::Protocol;
 use crate::sync::AtomicBool;
 use crate::workload::common::tally;
-use crate::workload::generator::{AcknowledgedCounter, Distribution, HotSet, Keys};
+use crate::workload::generator::{AcknowledgedCounter, Distribution, HotSet, Keys, Lengths};
 use crate::workload::{
     Footprint, KeyStream, LoadWatch, Preset, Properties, PropertyError, PropertyRow, Seed,
     TallyRole, TallyRow, Workload,
 };
-use crate::{Error, Store, Table, TransactionError};
+use crate::{Error, OrderedTable, Store, Table, TransactionError};
 use config::{Config, Sizes, Verb};
+use request::RecordKey;
 
 /// The core workload.
 #[derive(Debug)]
@@ -44,13 +50,30 @@ pub struct Tables<P: Protocol> {
 
 #[derive(Debug)]
 enum Records<P: Protocol> {
-    Text(Table<[u8], [u8], P>),
-    Integer(Table<u64, [u8], P>),
+    Text(RecordTable<[u8], P>),
+    Integer(RecordTable<u64, P>),
+}
+
+/// The records under keys of one type.
+#[derive(Debug)]
+struct RecordTable<K: ?Sized, P: Protocol> {
+    points: Table<K, [u8], P>,
+    /// The same table with its order, where the mix has scans.
+    ordered: Option<OrderedTable<K, [u8], P>>,
+}
+
+impl<K: RecordKey + ?Sized, P: Protocol> RecordTable<K, P> {
+    fn open(store: &Store<P>, config: &Config) -> Result<Self, Error> {
+        let name = &config.table;
+        // Whoever comes first decides whether the table has an order.
+        let ordered = config.has_scans().then(|| store.ordered_table(name)).transpose()?;
+        Ok(RecordTable { points: store.table(name)?, ordered })
+    }
 }
 
 /// The kinds of transaction: those of one verb have its name, in the order of the verbs.
 const KINDS: &[&str] =
-    &["READ", "UPDATE", "INSERT", "READ-MODIFY-WRITE", "DELETE", "MIXED", "LONG"];
+    &["READ", "UPDATE", "INSERT", "SCAN", "READ-MODIFY-WRITE", "DELETE", "MIXED", "LONG"];
 const KIND_MIXED: usize = Verb::COUNT;
 /// Long transactions, where some are, whatever their verbs.
 const KIND_LONG: usize = KIND_MIXED + 1;
@@ -61,25 +84,30 @@ enum Tally {
     Wasted = Verb::COUNT as isize,
     Absent,
     Duplicate,
+    Scanned,
     Verified,
     Lost,
     Wrong,
+    Disorder,
 }
 
-const TALLY_COUNT: usize = Tally::Wrong as usize + 1;
+const TALLY_COUNT: usize = Tally::Disorder as usize + 1;
 
 const TALLIES: [TallyRow; TALLY_COUNT] = [
     tally("reads", TallyRole::Operation),
     tally("updates", TallyRole::Operation),
     tally("inserts", TallyRole::Operation),
+    tally("scans", TallyRole::Operation),
     tally("read-modify-writes", TallyRole::Operation),
     tally("deletes", TallyRole::Operation),
     tally("operations of failed attempts", TallyRole::Wasted),
     tally("operations on absent keys", TallyRole::Fact),
     tally("inserts of present keys", TallyRole::Fact),
+    tally("records that scans read", TallyRole::Fact),
     tally("verified reads", TallyRole::Fact),
     tally("lost keys", TallyRole::Violation),
     tally("wrong records", TallyRole::Violation),
+    tally("scanned keys out of order", TallyRole::Violation),
 ];
 
 impl Workload for Ycsb {
@@ -90,17 +118,11 @@ impl Workload for Ycsb {
         &["site.ycsb.workloads.CoreWorkload", "com.yahoo.ycsb.workloads.CoreWorkload", "core"];
     const PRESETS: &'static [Preset] = presets::PRESETS;
     const PROPERTIES: &'static [PropertyRow] = rows::ROWS;
+    const KINDS: &'static [&'static str] = KINDS;
+    const TALLIES: &'static [TallyRow] = &TALLIES;
 
     fn configure(properties: &Properties) -> Result<Self, PropertyError> {
         Ok(Ycsb { config: Config::read(properties)? })
-    }
-
-    fn kinds(&self) -> &'static [&'static str] {
-        KINDS
-    }
-
-    fn tallies(&self) -> &'static [TallyRow] {
-        &TALLIES
     }
 
     fn operations_per_transaction(&self) -> f64 {
@@ -108,13 +130,17 @@ impl Workload for Ycsb {
     }
 
     fn basis(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut basis = vec![
             ("mix", self.describe_mix()),
             ("requests", self.describe_requests()),
             ("keys", self.describe_keys()),
             ("values", self.describe_values()),
             ("operations", self.describe_operations()),
-        ]
+        ];
+        if self.config.has_scans() {
+            basis.push(("scans", self.describe_scans()));
+        }
+        basis
     }
 
     fn footprint(&self) -> Footprint {
@@ -133,10 +159,9 @@ impl Workload for Ycsb {
     }
 
     fn open<P: Protocol>(&self, store: &Store<P>) -> Result<Tables<P>, Error> {
-        let name = &self.config.table;
         let records = match self.config.keys.integer {
-            true => Records::Integer(store.table(name)?),
-            false => Records::Text(store.table(name)?),
+            true => Records::Integer(RecordTable::open(store, &self.config)?),
+            false => Records::Text(RecordTable::open(store, &self.config)?),
         };
         let has_inserts = self.config.mix.share(Verb::Insert) > 0.0;
         let start = self.config.shape.space.records;
@@ -259,6 +284,17 @@ impl Ycsb {
             false => "reads alone run as a read-write transaction",
         };
         format!("{read}; {update}; {view}")
+    }
+
+    fn describe_scans(&self) -> String {
+        let Config { scans, keys, .. } = &self.config;
+        let (min, max) = (scans.min(), scans.max());
+        let kind = if matches!(scans, Lengths::Zipfian(..)) { "YCSB's zipfian" } else { "uniform" };
+        let order = if keys.integer { "numbers" } else { "bytes" };
+        format!(
+            "{min} to {max} records, {kind}, from the key asked for on in the order of the keys' \
+             {order}, copied out as by reads; an ordered table"
+        )
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) const PRESETS: &[Preset] = &[
     preset!("ycsb-b", "workloadb", "read mostly: 95 % reads, 5 % updates, zipfian"),
     preset!("ycsb-c", "workloadc", "read only: 100 % reads, zipfian"),
     preset!("ycsb-d", "workloadd", "read latest: 95 % reads, 5 % inserts, latest"),
-    preset!("ycsb-e", "workloade", "short ranges: needs ordered tables, not available yet"),
+    preset!("ycsb-e", "workloade", "short ranges: 95 % scans of up to 100 records, 5 % inserts"),
     preset!("ycsb-f", "workloadf", "50 % reads, 50 % read-modify-writes, zipfian"),
     preset!("uniform", "uniform", "no contention: ten operations, half of them updates, uniform"),
     preset!("zipf-0.9", "zipf-0.9", "moderate contention: the same, zipf with theta 0.9"),

@@ -1,7 +1,7 @@
 //! One request: the operations of one transaction, with all their keys and values.
 
 use super::config::{KeyFormat, Verb};
-use crate::Key;
+use crate::OrderedKey;
 use crate::workload::generator::fnv_hash_64;
 use std::ops::Range;
 
@@ -9,6 +9,8 @@ use std::ops::Range;
 #[derive(Debug, Clone)]
 pub(super) struct Operation {
     pub(super) verb: Verb,
+    /// How many records a scan asks for.
+    pub(super) length: u32,
     /// The key number as a key, where keys are numbers.
     pub(super) number: u64,
     /// The key's text in [`Request::keys`], where keys are texts.
@@ -20,7 +22,7 @@ pub(super) struct Operation {
 
 impl Operation {
     pub(super) fn new(verb: Verb) -> Self {
-        Operation { verb, number: 0, key: 0..0, field: 0, value: 0..0 }
+        Operation { verb, length: 0, number: 0, key: 0..0, field: 0, value: 0..0 }
     }
 }
 
@@ -37,6 +39,8 @@ pub(super) struct Request {
     pub(super) long: bool,
     /// The verb of all operations, if they have one in common.
     pub(super) uniform_verb: Option<Verb>,
+    /// Whether no operation writes.
+    pub(super) only_reads: bool,
 }
 
 impl Request {
@@ -47,12 +51,13 @@ impl Request {
         self.values.clear();
     }
 
-    /// Finds out whether all operations have one verb in common.
+    /// Finds out whether all operations have one verb in common, and whether any writes.
     #[inline]
     pub(super) fn classify(&mut self) {
         let first = self.operations[0].verb;
         let uniform = self.operations.iter().all(|operation| operation.verb == first);
         self.uniform_verb = uniform.then_some(first);
+        self.only_reads = self.operations.iter().all(|operation| operation.verb.only_reads());
     }
 
     /// Sets the key of an operation to that of a record number.
@@ -100,11 +105,13 @@ impl KeyFormat {
 }
 
 /// A type of key that the records can have.
-pub(super) trait RecordKey: Key {
+pub(super) trait RecordKey: OrderedKey {
     /// The key of an operation.
     fn of<'a>(request: &'a Request, operation: &'a Operation) -> &'a Self;
     /// The key as the store takes it.
     fn input(&self) -> Self::Input<'_>;
+    /// Appends the bytes of the key.
+    fn append_to(&self, out: &mut Vec<u8>);
 }
 
 impl RecordKey for [u8] {
@@ -117,6 +124,10 @@ impl RecordKey for [u8] {
     fn input(&self) -> &[u8] {
         self
     }
+
+    fn append_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
 }
 
 impl RecordKey for u64 {
@@ -128,6 +139,10 @@ impl RecordKey for u64 {
     #[inline]
     fn input(&self) -> u64 {
         *self
+    }
+
+    fn append_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_le_bytes());
     }
 }
 

@@ -3,14 +3,15 @@
 use super::config::{Config, Verb};
 use super::record::deterministic_value;
 use super::request::{Operation, RecordKey, Request};
-use super::{KIND_LONG, KIND_MIXED, Records, TALLY_COUNT, Tables, Tally, Ycsb};
+use super::{KIND_LONG, KIND_MIXED, RecordTable, Records, TALLY_COUNT, Tables, Tally, Ycsb};
 use crate::protocol::Protocol;
 use crate::sync::Ordering;
 use crate::workload::generator::Keys;
 use crate::workload::{End, Fingerprint, Purpose, Random, Seed, Worker};
-use crate::{Attempts, Error, Store, Table, Transaction, TransactionError};
+use crate::{Attempts, Error, Store, Transaction, TransactionError};
 use rand::{Rng, RngExt};
 use std::hint::black_box;
+use std::ops::Range;
 
 /// Keys of one call to `get_many`.
 const BATCH: usize = 16;
@@ -23,8 +24,8 @@ pub struct YcsbWorker<'run, P: Protocol> {
     keys: Keys,
     operations: Random,
     values: Random,
-    request: Request,
-    scratch: Scratch,
+    pub(super) request: Request,
+    pub(super) scratch: Scratch,
     tallies: [u64; TALLY_COUNT],
 }
 
@@ -39,18 +40,30 @@ impl<P: Protocol> std::fmt::Debug for YcsbWorker<'_, P> {
 
 /// What an attempt leaves behind; every attempt starts it afresh.
 #[derive(Debug, Default)]
-struct Scratch {
+pub(super) struct Scratch {
     /// Operations begun by all attempts of the request together.
     begun: u64,
     /// The bytes that reads copied out.
-    copied: Vec<u8>,
-    /// Which operation copied which part, where reads are verified.
-    copies: Vec<(usize, std::ops::Range<usize>)>,
+    pub(super) copied: Vec<u8>,
+    /// Which parts of that are what, where reads are verified.
+    copies: Vec<Copied>,
     /// The record that a write assembles.
     record: Vec<u8>,
-    absent: u64,
+    pub(super) absent: u64,
     duplicates: u64,
     malformed: u64,
+    /// Records that scans read, and how many of their keys were not where they must be.
+    pub(super) scanned: u64,
+    pub(super) disorder: u64,
+}
+
+/// A key and what was copied of its record, both parts of [`Scratch::copied`].
+#[derive(Debug)]
+struct Copied {
+    /// Which operation wanted it.
+    operation: usize,
+    key: Range<usize>,
+    record: Range<usize>,
 }
 
 impl Scratch {
@@ -58,6 +71,7 @@ impl Scratch {
         self.copied.clear();
         self.copies.clear();
         (self.absent, self.duplicates, self.malformed) = (0, 0, 0);
+        (self.scanned, self.disorder) = (0, 0);
     }
 }
 
@@ -113,13 +127,18 @@ impl<'run, P: Protocol> YcsbWorker<'run, P> {
         let request = &mut self.request;
         let verb = request.operations[index].verb;
         request.set_key(index, number, &config.keys);
-        if verb == Verb::Read && config.read_all || verb == Verb::Delete {
+        if verb == Verb::Scan {
+            let length = config.scans.draw(&mut self.operations);
+            request.operations[index].length =
+                u32::try_from(length).expect("the configuration bounds the length of a scan");
+        }
+        if verb.only_reads() && config.read_all || verb == Verb::Delete {
             return;
         }
         let field = self.operations.random_range(0..config.layout.fields());
         request.operations[index].field = field;
         match verb {
-            Verb::Read | Verb::Delete => {}
+            Verb::Read | Verb::Scan | Verb::Delete => {}
             Verb::Insert => prepare_record(config, request, index, &mut self.values),
             Verb::Update | Verb::ReadModifyWrite if config.write_all => {
                 prepare_record(config, request, index, &mut self.values);
@@ -130,13 +149,14 @@ impl<'run, P: Protocol> YcsbWorker<'run, P> {
         }
     }
 
-    /// Compares what reads copied with what YCSB's dataintegrity says they must be.
+    /// Compares what reads and scans copied with what YCSB's dataintegrity says they must be.
     fn verify(&mut self) {
         let config = self.config;
         let mut expected = Vec::new();
-        for (index, place) in &self.scratch.copies {
-            let operation = &self.request.operations[*index];
-            let key = self.request.text_key(operation);
+        let Scratch { copied, copies, .. } = &self.scratch;
+        for Copied { operation, key, record } in copies {
+            let operation = &self.request.operations[*operation];
+            let key = &copied[key.clone()];
             expected.clear();
             let fields = match config.read_all {
                 true => 0..config.layout.fields(),
@@ -146,7 +166,7 @@ impl<'run, P: Protocol> YcsbWorker<'run, P> {
                 append_deterministic(config, key, field, &mut expected);
             }
             self.tallies[Tally::Verified as usize] += 1;
-            if self.scratch.copied[place.clone()] != expected {
+            if copied[record.clone()] != expected {
                 self.tallies[Tally::Wrong as usize] += 1;
             }
         }
@@ -224,6 +244,8 @@ impl<P: Protocol> Worker for YcsbWorker<'_, P> {
         }
         self.tallies[Tally::Duplicate as usize] += self.scratch.duplicates;
         self.tallies[Tally::Wrong as usize] += self.scratch.malformed;
+        self.tallies[Tally::Scanned as usize] += self.scratch.scanned;
+        self.tallies[Tally::Disorder as usize] += self.scratch.disorder;
         if self.config.integrity {
             self.verify();
         }
@@ -236,6 +258,7 @@ impl<P: Protocol> Worker for YcsbWorker<'_, P> {
             fingerprint.add_number(operation.verb as u64);
             fingerprint.add_number(operation.number);
             fingerprint.add_number(operation.field as u64);
+            fingerprint.add_number(operation.length.into());
             fingerprint.add(request.value(operation));
         }
     }
@@ -255,17 +278,17 @@ impl<P: Protocol> Worker for YcsbWorker<'_, P> {
 }
 
 /// One request on one table.
-struct Run<'a, P: Protocol, K: RecordKey + ?Sized> {
+pub(super) struct Run<'a, P: Protocol, K: RecordKey + ?Sized> {
     config: &'a Config,
-    table: &'a Table<K, [u8], P>,
-    request: &'a Request,
-    scratch: &'a mut Scratch,
+    pub(super) table: &'a RecordTable<K, P>,
+    pub(super) request: &'a Request,
+    pub(super) scratch: &'a mut Scratch,
 }
 
 impl<P: Protocol, K: RecordKey + ?Sized> Run<'_, P, K> {
     #[inline]
     fn execute(mut self, store: &Store<P>, attempts: &mut Attempts) -> Result<End, Error> {
-        let as_view = self.config.read_only_view && self.request.uniform_verb == Some(Verb::Read);
+        let as_view = self.config.read_only_view && self.request.only_reads;
         End::of(if as_view {
             store.view_observed(attempts, |transaction| self.attempt(transaction))
         } else {
@@ -300,14 +323,15 @@ impl<P: Protocol, K: RecordKey + ?Sized> Run<'_, P, K> {
         index: usize,
     ) -> Result<(), TransactionError> {
         let operation = &self.request.operations[index];
-        let key = K::of(self.request, operation);
+        let (key, points) = (K::of(self.request, operation), &self.table.points);
         match operation.verb {
             Verb::Read => {
-                let found = transaction.get(self.table, key)?;
-                self.copy_out(index, found);
+                let found = transaction.get(points, key)?;
+                self.copy_out(index, key, found);
             }
+            Verb::Scan => self.scan(transaction, index)?,
             Verb::Update if self.config.updates_blindly() => {
-                transaction.put(self.table, key.input(), self.request.value(operation))?;
+                transaction.put(points, key.input(), self.request.value(operation))?;
             }
             Verb::Update | Verb::ReadModifyWrite => {
                 let updated = self.update(transaction, index)?;
@@ -315,11 +339,11 @@ impl<P: Protocol, K: RecordKey + ?Sized> Run<'_, P, K> {
             }
             Verb::Insert => {
                 let value = self.request.value(operation);
-                let inserted = transaction.insert(self.table, key.input(), value)?;
+                let inserted = transaction.insert(points, key.input(), value)?;
                 self.scratch.duplicates += u64::from(!inserted);
             }
             Verb::Delete => {
-                let removed = transaction.remove(self.table, key)?;
+                let removed = transaction.remove(points, key)?;
                 self.scratch.absent += u64::from(!removed);
             }
         }
@@ -336,9 +360,10 @@ impl<P: Protocol, K: RecordKey + ?Sized> Run<'_, P, K> {
         let operation = &self.request.operations[index];
         let (key, value) = (K::of(self.request, operation), self.request.value(operation));
         let mut assembled = std::mem::take(&mut self.scratch.record);
-        let outcome = transaction.update_bytes(self.table, key, &mut assembled, |record, out| {
+        let points = &self.table.points;
+        let outcome = transaction.update_bytes(points, key, &mut assembled, |record, out| {
             if operation.verb == Verb::ReadModifyWrite {
-                self.copy_out(index, Some(record));
+                self.copy_out(index, key, Some(record));
             }
             if self.config.write_all {
                 out.extend_from_slice(value);
@@ -365,22 +390,26 @@ impl<P: Protocol, K: RecordKey + ?Sized> Run<'_, P, K> {
             *key = K::of(self.request, operation);
         }
         let mut found: [Option<&[u8]>; BATCH] = [None; BATCH];
-        transaction.get_many(self.table, &keys[..count], &mut found[..count])?;
+        transaction.get_many(&self.table.points, &keys[..count], &mut found[..count])?;
         for (offset, record) in found[..count].iter().enumerate() {
-            self.copy_out(first + offset, *record);
+            self.copy_out(first + offset, keys[offset], *record);
         }
         Ok(())
     }
 
     /// Copies what a read asks for into the worker's own memory, as a client would get it.
     #[inline]
-    fn copy_out(&mut self, index: usize, found: Option<&[u8]>) {
+    pub(super) fn copy_out(&mut self, index: usize, key: &K, found: Option<&[u8]>) {
         let Some(record) = found else {
             self.scratch.absent += 1;
             return;
         };
         let operation = &self.request.operations[index];
         let copied = &mut self.scratch.copied;
+        let start = copied.len();
+        if self.config.integrity {
+            key.append_to(copied);
+        }
         let before = copied.len();
         let layout = &self.config.layout;
         if !self.config.read_all {
@@ -399,7 +428,8 @@ impl<P: Protocol, K: RecordKey + ?Sized> Run<'_, P, K> {
             copied.extend_from_slice(record);
         }
         if self.config.integrity {
-            self.scratch.copies.push((index, before..copied.len()));
+            let (key, record) = (start..before, before..copied.len());
+            self.scratch.copies.push(Copied { operation: index, key, record });
         }
     }
 }
