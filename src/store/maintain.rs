@@ -100,8 +100,7 @@ where
         if let Some((entry, _)) = from {
             faithful &= transaction.remove(&self.entries, &entry)?;
         }
-        // With a protocol that reads the newest versions it may also be the row that has changed
-        // meanwhile; `transact` finds that out.
+        // Or the row has changed since it was read: see `depend_on`.
         if faithful { Ok(()) } else { Err(Error::IndexFunction { index: name() }.into()) }
     }
 }
@@ -142,8 +141,29 @@ impl<P: Protocol> Transaction<'_, P> {
         // The first write to the table: from now on no index can be declared that it would miss.
         let indexes = table.core().indexes.seal();
         // Entries are looked for under the snapshot that showed the old row.
-        self.hold_snapshot(|| self.maintain_rest(indexes, change, &unfinished.begun))?;
-        Ok(unfinished)
+        match self.hold_snapshot(|| self.maintain_rest(indexes, change, &unfinished.begun)) {
+            Ok(()) => Ok(unfinished),
+            Err(TransactionError::Error(error)) => {
+                self.depend_on(table, change)?;
+                Err(error.into())
+            }
+            abort => abort.map(|()| unfinished),
+        }
+    }
+
+    /// Records the old row as read: so far only a write was to depend on it, and now there is none
+    /// that could tell whether an error that follows from it is to be believed. With a protocol
+    /// that reads the newest versions the row may have changed already, and its entries with it.
+    fn depend_on<K, V>(&self, table: &Table<K, V, P>, change: &Change<'_, K, V>) -> Outcome
+    where
+        K: Key + ?Sized,
+        V: Value + ?Sized,
+    {
+        let place = |row: &V| std::ptr::from_ref(row).cast::<u8>();
+        if self.get(table, change.key)?.map(place) == change.old.map(place) {
+            return Ok(());
+        }
+        Err(self.meet(Conflict::new(AbortReason::ReadValidation)))
     }
 
     fn maintain_rest<K, V>(
@@ -167,6 +187,24 @@ impl<P: Protocol> Transaction<'_, P> {
         declared.0.maintain(self, change, &mut others)
     }
 
+    /// As `base`, which is copied to wherever it is asked for.
+    #[allow(clippy::type_complexity, reason = "as for `base`")]
+    #[cold]
+    #[inline(never)]
+    fn base_outlined<K, V, Q>(
+        &self,
+        table: &Table<K, V, P>,
+        key: &Q,
+        home: Home,
+    ) -> Result<Option<(Base<P::Words>, &V)>, TransactionError>
+    where
+        K: Key + Borrow<Q> + ?Sized,
+        V: Value + ?Sized,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.base(table, key, home)
+    }
+
     /// As `put`, for a table that has indexes or was never written to.
     #[cold]
     #[inline(never)]
@@ -181,7 +219,7 @@ impl<P: Protocol> Transaction<'_, P> {
         K: Key + ?Sized,
         V: Value + ?Sized,
     {
-        match self.base(table, K::peek(&key), home)? {
+        match self.base_outlined(table, K::peek(&key), home)? {
             None => self.insert_absent(table, key, home, value),
             Some(found) => {
                 self.write_indexed(table, K::peek(&key), home, found, Some(value)).map(|_| ())
@@ -246,7 +284,7 @@ impl<P: Protocol> Transaction<'_, P> {
         V: Value + ?Sized,
         Q: Hash + Eq + ?Sized,
     {
-        match self.base(table, key, home)? {
+        match self.base_outlined(table, key, home)? {
             None => Ok(false),
             Some(found) => self.write_indexed(table, key, home, found, None),
         }

@@ -145,6 +145,7 @@ where
 
 /// The version that a write will be based on (null: none). An absence is recorded as read, since no
 /// write will depend on it.
+#[inline(always)]
 pub(super) fn read_base<K, V, P>(
     cx: &mut Context<'_, P>,
     table: &Table<K, V, P>,
@@ -233,7 +234,7 @@ where
 
 /// Adds a write (of a value, or of none) that was decided on after its base was read: an update's
 /// closure, or the upkeep of indexes, has run since.
-#[inline]
+#[inline(always)]
 pub(super) fn write_after<K, V, Q, P>(
     cx: &mut Context<'_, P>,
     table: &Table<K, V, P>,

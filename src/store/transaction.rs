@@ -597,7 +597,7 @@ impl<P: Protocol> Transaction<'_, P> {
     }
 
     /// Writes what an update's closure made of the value that it was given, or removes the key.
-    #[inline]
+    #[inline(always)]
     pub(super) fn write_based<K, V, Q>(
         &self,
         table: &Table<K, V, P>,
