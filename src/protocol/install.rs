@@ -1,13 +1,15 @@
 //! Installing versions and taking them back: the same for every protocol that keeps chains.
 
 use super::access_set::{WriteEntry, WriteState};
-use super::context::Context;
+use super::context::{Context, Worker};
 use super::garbage::Garbage;
 use super::{Conflict, Place, Protocol, Reads, Step};
 use crate::error::AbortReason;
+use crate::storage::Words;
 use crate::storage::hash_index::Inserted;
 use crate::storage::record::{Head, Record};
 use crate::storage::version::Version;
+use crate::sync::step::{self, Step as Point};
 use std::ptr::NonNull;
 
 /// Publishes a private record, with the version that the write made for it, in the index. The
@@ -51,16 +53,24 @@ pub(crate) fn publish_record<P: Protocol>(cx: &mut Context<'_, P>, index: usize)
     }
 }
 
-/// Installs a write's version on `base`, the newest committed version (or null), whose begin is
-/// given. False if the head is no longer `head`.
-pub(crate) fn install_on<P: Protocol>(
-    cx: &mut Context<'_, P>,
-    index: usize,
+/// How an attempt to install a version ended.
+pub(super) enum Install<W: Words> {
+    /// The head has changed.
+    Lost,
+    /// On top of the newest committed version, or of nothing.
+    Done,
+    /// In place of an aborted version, which is ours to put away.
+    InPlaceOf(NonNull<Version<W>>),
+}
+
+/// Installs a write's version on `base`, the newest committed version (or null), if the head is
+/// still `head`.
+#[inline]
+pub(super) fn install_write<P: Protocol>(
+    write: &mut WriteEntry<P::Words>,
     head: Head<P::Words>,
     base: *mut Version<P::Words>,
-    begin: u64,
-) -> bool {
-    let write = &mut cx.worker.access.writes[index];
+) -> Install<P::Words> {
     // SAFETY: the record of an open transaction's write is alive; the version is ours.
     let (record, version) = unsafe { (&*write.record, &*write.version) };
     version.set_older(base);
@@ -73,16 +83,33 @@ pub(crate) fn install_on<P: Protocol>(
     let creates_garbage = overwrites || version.is_tombstone();
     let new_head = Head::new(write.version, head.has_ticket() || creates_garbage);
     if record.exchange(head, new_head).is_err() {
-        return false;
+        return Install::Lost;
     }
     write.state = WriteState::Installed;
     write.ticket = creates_garbage && !head.has_ticket();
-    let table = write.table;
-    cx.worker.commit_floor = cx.worker.commit_floor.max(begin);
-    if let Some(aborted) = NonNull::new(head.version()).filter(|head| head.as_ptr() != base) {
-        // We installed in place of an aborted version, and so it is ours to put away.
-        cx.retire_version(table, aborted);
+    match NonNull::new(head.version()).filter(|head| head.as_ptr() != base) {
+        None => Install::Done,
+        Some(aborted) => Install::InPlaceOf(aborted),
     }
+}
+
+/// As [`install_write`], on a base whose begin is given, with all that follows from it. False if
+/// the head is no longer `head`.
+pub(crate) fn install_on<P: Protocol>(
+    cx: &mut Context<'_, P>,
+    index: usize,
+    head: Head<P::Words>,
+    base: *mut Version<P::Words>,
+    begin: u64,
+) -> bool {
+    let write = &mut cx.worker.access.writes[index];
+    let table = write.table;
+    match install_write::<P>(write, head, base) {
+        Install::Lost => return false,
+        Install::Done => {}
+        Install::InPlaceOf(aborted) => cx.retire_version(table, aborted),
+    }
+    cx.worker.commit_floor = cx.worker.commit_floor.max(begin);
     true
 }
 
@@ -119,18 +146,20 @@ pub(crate) fn take_back<P: Protocol>(cx: &mut Context<'_, P>, index: usize) {
     cx.worker.access.writes[index].version = std::ptr::null_mut();
 }
 
-/// After a commit: passes on the tickets that the installs took, and the records whose chains have
-/// grown long while somebody else holds theirs.
+/// After a commit: stamps the versions, and passes on the tickets that the installs took and the
+/// records whose chains have grown long while somebody else holds theirs.
 #[inline]
-pub(crate) fn hand_over<P: Protocol>(cx: &mut Context<'_, P>) {
-    let worker = &mut *cx.worker;
-    for write in &worker.access.writes {
+pub(crate) fn stamp<P: Protocol>(cx: &mut Context<'_, P>) {
+    let Worker { access, tickets, crowded, commit, .. } = &mut *cx.worker;
+    for write in &access.writes {
         // SAFETY: our own version; this step has been pinned since before it was installed.
-        let depth = unsafe { &*write.version }.depth();
+        let version = unsafe { &*write.version };
+        version.set_begin(*commit);
+        step::at(Point::FinishStamped);
         if write.ticket {
-            worker.tickets.push((write.record, worker.commit));
-        } else if depth > 1 {
-            worker.crowded.push((write.record, depth));
+            tickets.push((write.record, *commit));
+        } else if version.depth() > 1 {
+            crowded.push((write.record, version.depth()));
         }
     }
 }

@@ -8,7 +8,7 @@
 use super::access_set::{WriteEntry, WriteKind, WriteState};
 use super::context::Context;
 use super::garbage::{Garbage, new_decision};
-use super::install;
+use super::install::{self, Install};
 use super::{Conflict, Place, Protocol, Step};
 use crate::error::AbortReason;
 use crate::limits::UNDECIDED_SPINS_MAX;
@@ -223,11 +223,11 @@ fn install_version<P: Protocol<Local = Local<M>>, M>(
     index: usize,
     admits: &impl Fn(&WriteEntry<P::Words>, *mut Version<P::Words>, u64) -> Result<(), AbortReason>,
 ) -> Step<P, ()> {
-    let decision = std::ptr::from_ref(cx.worker.local.decision());
-    let WriteEntry { record: pointer, version: new, .. } = cx.worker.access.writes[index];
+    let worker = &mut *cx.worker;
+    let write = &mut worker.access.writes[index];
     // SAFETY: the record of an open transaction's write is alive; the version is ours.
-    let (record, version) = unsafe { (&*pointer, &*new) };
-    version.set_writer(decision);
+    let (record, version) = unsafe { (&*write.record, &*write.version) };
+    version.set_writer(worker.local.decision());
     let mut spins = 0;
     loop {
         let head = record.head();
@@ -240,14 +240,19 @@ fn install_version<P: Protocol<Local = Local<M>>, M>(
             Top::Undecided(other) => {
                 // SAFETY: pinned: a decision word is freed a grace period after its last stamp
                 // goes.
-                wait_or_overrule(unsafe { &*other }, cx.worker.retries, &mut spins);
+                wait_or_overrule(unsafe { &*other }, worker.retries, &mut spins);
                 continue;
             }
         };
-        admits(&cx.worker.access.writes[index], base, begin)
-            .map_err(|reason| Conflict::at(reason, record))?;
-        if !install::install_on(cx, index, head, base, begin) {
-            continue;
+        admits(write, base, begin).map_err(|reason| Conflict::at(reason, record))?;
+        match install::install_write::<P>(write, head, base) {
+            Install::Lost => continue,
+            Install::Done => worker.commit_floor = worker.commit_floor.max(begin),
+            Install::InPlaceOf(aborted) => {
+                worker.commit_floor = worker.commit_floor.max(begin);
+                let table = write.table;
+                cx.retire_version(table, aborted);
+            }
         }
         return Ok(());
     }
@@ -298,12 +303,7 @@ pub(super) fn decide<P: Protocol<Local = Local<M>>, M>(cx: &mut Context<'_, P>) 
 /// Stamps the versions of a committed transaction and hands over what they replace.
 #[inline]
 pub(super) fn finish<P: Protocol<Local = Local<M>>, M>(cx: &mut Context<'_, P>) {
-    for write in &cx.worker.access.writes {
-        // SAFETY: our own version; this step has been pinned since before it was installed.
-        unsafe { &*write.version }.set_begin(cx.worker.commit);
-        step::at(Point::FinishStamped);
-    }
-    install::hand_over(cx);
+    install::stamp(cx);
     retire_decision(cx);
 }
 

@@ -106,10 +106,6 @@ impl Protocol for Serial {
 
     fn draw(cx: &mut Cx<'_>) -> Step<Self, ()> {
         single_version::draw(cx);
-        for write in &cx.worker.access.writes {
-            // SAFETY: installed by `prepare`, and nobody else changes the chain.
-            unsafe { &*write.version }.set_begin(cx.worker.commit);
-        }
         Ok(())
     }
 
@@ -122,7 +118,7 @@ impl Protocol for Serial {
     }
 
     fn finish(cx: &mut Cx<'_>) {
-        install::hand_over(cx);
+        install::stamp(cx);
     }
 
     fn abort(cx: &mut Cx<'_>) {

@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn what_comes_first_goes_first_and_leaves_no_room_taken() {
         let mut queue = Queue::new();
-        let mut next = (0..).into_iter();
+        let mut next = 0..u32::MAX;
         let mut expected = 0;
         for round in 0..10_000 {
             let mut batch: Vec<u32> = next.by_ref().take(round % 7).collect();

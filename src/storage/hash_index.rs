@@ -297,17 +297,22 @@ impl<W: Words> HashIndex<W> {
     #[inline(always)]
     pub(crate) fn find(&self, hash: u64, matches: impl Fn(&Record<W>) -> bool) -> Lookup<W> {
         let array = self.current();
-        // Most keys are in the first slot of their sequence.
-        // SeqCst: as in `probe`.
-        let word = array.slot(hash, 0).load(Ordering::SeqCst);
-        if holds_record_of(word, hash) {
-            let record = (word & ADDRESS) as usize as *mut Record<W>;
-            // SAFETY: as in `probe`.
-            if matches(unsafe { &*record }) {
-                return Lookup::Found(record);
+        // Most keys are in the first two slots of their sequence.
+        let mut first = 0;
+        while first < 2 {
+            // SeqCst: as in `probe`.
+            let word = array.slot(hash, first).load(Ordering::SeqCst);
+            if holds_record_of(word, hash) {
+                let record = (word & ADDRESS) as usize as *mut Record<W>;
+                // SAFETY: as in `probe`.
+                if matches(unsafe { &*record }) {
+                    return Lookup::Found(record);
+                }
+            } else if word & !FROZEN == EMPTY {
+                break;
             }
+            first += 1;
         }
-        let first = usize::from(word & !FROZEN != EMPTY);
         Self::find_from(array, first, hash, &matches)
     }
 

@@ -226,7 +226,7 @@ where
     }
 
     /// The entries within `bounds`, as the bounds of the table that holds them.
-    fn bounds(bounds: &impl RangeBounds<I>) -> (Bound<Entry<I, F::Tie>>, Bound<Entry<I, F::Tie>>) {
+    fn bounds(bounds: &impl RangeBounds<I>) -> Bounds<Entry<I, F::Tie>> {
         let (before, behind) = F::ends();
         let low = match bounds.start_bound() {
             Bound::Included(key) => Bound::Included((key, before.clone())),
@@ -242,6 +242,9 @@ where
         (low.map(entry), high.map(entry))
     }
 }
+
+/// A low and a high bound.
+type Bounds<T> = (Bound<T>, Bound<T>);
 
 impl<I, K, V, P, F> Clone for Index<I, K, V, P, F>
 where
