@@ -80,21 +80,24 @@ fn try_commit<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, Participants> {
 }
 
 /// Prepares the writes: on one shard in one step, else shard by shard.
+#[inline(always)]
 fn prepare<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, Participants> {
     cx.worker.access.order_writes();
-    if touches_one_shard(cx) {
-        P::prepare(cx, 0..cx.worker.access.writes.len())?;
-        return Ok(Participants::One);
-    }
+    let participants =
+        if touches_one_shard(cx) { Participants::One } else { Participants::Several };
     let mut start = 0;
     while let Some(first) = cx.worker.access.writes.get(start) {
-        let shard = first.shard;
         let rest = &cx.worker.access.writes[start..];
-        let len = rest.iter().take_while(|write| write.shard == shard).count();
+        let len = match participants {
+            Participants::One => rest.len(),
+            Participants::Several => {
+                rest.iter().take_while(|write| write.shard == first.shard).count()
+            }
+        };
         P::prepare(cx, start..start + len)?;
         start += len;
     }
-    Ok(Participants::Several)
+    Ok(participants)
 }
 
 /// The votes of all shards, in one pass: the coordinator reaches every shard's memory itself.

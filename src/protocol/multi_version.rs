@@ -188,6 +188,7 @@ fn is_inserted_by<W: Words>(record: &Record<W>, own: *const Decision) -> bool {
 /// Installs these writes, undecided, where `admits` lets a write land on the newest committed
 /// version (or null) and its begin. The transaction will commit above `floor`, whatever happens.
 #[inline]
+#[inline]
 pub(super) fn prepare<P: Protocol<Local = Local<M>>, M>(
     cx: &mut Context<'_, P>,
     writes: Range<usize>,

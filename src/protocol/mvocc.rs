@@ -117,6 +117,7 @@ impl Protocol for Mvocc {
         Ok(())
     }
 
+    #[inline(always)]
     fn prepare(cx: &mut Cx<'_>, writes: Range<usize>) -> Step<Self, ()> {
         multi_version::prepare(cx, writes, 0, |write, base, _| {
             let ignored = fault::on(fault::Fault::IgnoreBase);

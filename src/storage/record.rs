@@ -44,7 +44,8 @@ impl<W: Words> Head<W> {
     /// A head that points to `version`, with or without the ticket.
     #[inline]
     pub(crate) fn new(version: *mut Version<W>, ticket: bool) -> Self {
-        Head(version.map_addr(|addr| addr | if ticket { TICKET } else { 0 }))
+        // A version's address has no tags, so adding one sets it.
+        Head(version.wrapping_byte_add(if ticket { TICKET } else { 0 }))
     }
 
     /// The head of a record that is out of use; it keeps the ticket, so nobody queues it again.
