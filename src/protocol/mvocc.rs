@@ -166,7 +166,11 @@ fn visible(
 ) -> Step<Mvocc, (*mut Version<NoWords>, bool)> {
     step::at(Point::ReadWalk);
     let (version, newest) = visible_now(cx, record);
-    if newest || !cx.worker.writes || !extend(cx) {
+    if newest || !cx.worker.writes {
+        return Ok((version, newest));
+    }
+    // Handed on as its parts, so that on the way here it never has to lie in memory.
+    if !extend(Context { core: cx.core, worker: &mut *cx.worker, tallies: cx.tallies }) {
         return Ok((version, newest));
     }
     // The snapshot that kept the record from being freed has moved. If the record is out of use,
@@ -179,7 +183,7 @@ fn visible(
 
 /// Draws a new snapshot, if everything that the transaction depends on is unchanged at it.
 #[cold]
-fn extend(cx: &mut Cx<'_>) -> bool {
+fn extend(cx: Cx<'_>) -> bool {
     let access = &cx.worker.access;
     let (reads, absents) = (access.reads.len(), access.absents.len());
     // What the proofs of absence and the walks over ranges hold of an index is protected by the
@@ -190,7 +194,7 @@ fn extend(cx: &mut Cx<'_>) -> bool {
     }
     cx.worker.slot.reopen(cx.worker.snapshot, true);
     let snapshot = cx.core.clock.snapshot();
-    let unchanged = validate_at(cx, 0..reads, 0..0, snapshot, std::ptr::null()).is_ok()
+    let unchanged = validate_at(&cx, 0..reads, 0..0, snapshot, std::ptr::null()).is_ok()
         && cx.worker.access.writes.iter().all(|write| still_writable(write, snapshot));
     if unchanged {
         cx.worker.snapshot = snapshot;
