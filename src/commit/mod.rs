@@ -79,25 +79,22 @@ fn try_commit<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, Participants> {
     Err(Conflict::new(AbortReason::FloorRaised))
 }
 
-/// Prepares the writes: on one shard in one step, else shard by shard.
+/// Prepares the writes, shard by shard.
 #[inline(always)]
 fn prepare<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, Participants> {
     cx.worker.access.order_writes();
-    let participants =
-        if touches_one_shard(cx) { Participants::One } else { Participants::Several };
-    let mut start = 0;
-    while let Some(first) = cx.worker.access.writes.get(start) {
-        let rest = &cx.worker.access.writes[start..];
-        let len = match participants {
-            Participants::One => rest.len(),
-            Participants::Several => {
-                rest.iter().take_while(|write| write.shard == first.shard).count()
-            }
-        };
-        P::prepare(cx, start..start + len)?;
-        start += len;
+    let mut writes = 0..0;
+    while let Some(first) = cx.worker.access.writes.get(writes.end) {
+        let rest = &cx.worker.access.writes[writes.end..];
+        let len = rest.iter().take_while(|write| write.shard == first.shard).count();
+        writes = writes.end..writes.end + len;
+        P::prepare(cx, writes.clone())?;
     }
-    Ok(participants)
+    if writes.start == 0 && reads_one_shard(cx) {
+        Ok(Participants::One)
+    } else {
+        Ok(Participants::Several)
+    }
 }
 
 /// The votes of all shards, in one pass: the coordinator reaches every shard's memory itself.
@@ -113,13 +110,13 @@ fn vote<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, ()> {
     Ok(())
 }
 
-/// Whether one shard holds everything that the transaction read and writes.
-fn touches_one_shard<P: Protocol>(cx: &Context<'_, P>) -> bool {
+/// Whether everything that the transaction read is in the shard of its first write.
+fn reads_one_shard<P: Protocol>(cx: &Context<'_, P>) -> bool {
     if cx.core.ring.shards() == 1 {
         return true;
     }
     let access = &cx.worker.access;
-    let writes = access.writes.iter().map(|write| write.shard);
+    let writes = access.writes.iter().take(1).map(|write| write.shard);
     let reads = access.reads.iter().map(|read| read.shard);
     let absents = access.absents.iter().map(|absent| absent.shard);
     let ranges = access.ranges.iter().map(|range| range.shard);

@@ -1,6 +1,6 @@
 //! What transactions and janitors put away, and how each kind goes back to where it came from.
 
-use crate::reclaim::arena::{Arena, ChunkPool};
+use crate::reclaim::arena::{Arena, BLOCK_ALIGN, ChunkPool, class_of};
 use crate::storage::Words;
 use crate::storage::decision::Decision;
 use crate::storage::hash_index::{Array, HashIndex};
@@ -10,8 +10,9 @@ use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use std::ptr::NonNull;
 
-/// The arena class of a decision word.
-const DECISION_SIZE: usize = size_of::<Decision>();
+/// Decision words in one block: they are allocated and put away together.
+pub(super) const DECISIONS: usize = 16;
+const DECISIONS_SIZE: usize = DECISIONS * size_of::<Decision>();
 
 /// Something unlinked: nobody who begins now can reach it.
 #[derive(Debug)]
@@ -22,8 +23,8 @@ pub(crate) enum Garbage<W: Words> {
     Record(*const TableCore<W>, NonNull<Record<W>>),
     /// An index array that was replaced.
     Array(*const HashIndex<W>, Box<Array<W>>),
-    /// A decision word that no version points to.
-    Decision(NonNull<Decision>),
+    /// A block of decision words that no version points to.
+    Decisions(NonNull<Decision>),
     /// A node of an ordered index that was replaced.
     Node(OwnedNode<W>),
     /// A record that an ordered index kept until now, because it was a fence.
@@ -58,35 +59,20 @@ impl<W: Words> Garbage<W> {
                 unsafe { (*index).settle() };
             }
             Garbage::Node(node) => drop(node),
-            Garbage::Decision(decision) => {
-                // SAFETY: made by `new_decision`.
-                unsafe { free_decision(decision, arena, pool) };
+            Garbage::Decisions(block) => {
+                let class = class_of(DECISIONS_SIZE).expect("a small block");
+                // SAFETY: allocated by `new_decisions`, and nobody can reach it.
+                unsafe { arena.free(pool, block.cast(), class, (DECISIONS_SIZE, 1)) };
             }
         }
         0
     }
 }
 
-/// A decision word in the arena; `None` if there is no memory.
-#[inline]
-pub(crate) fn new_decision(
-    (priority, floor): (u32, u64),
-    arena: &mut Arena,
-    pool: &ChunkPool,
-) -> Option<NonNull<Decision>> {
+/// A block for [`DECISIONS`] decision words, none of them written; `None` if there is no memory.
+#[cold]
+pub(super) fn new_decisions(arena: &mut Arena, pool: &ChunkPool) -> Option<NonNull<Decision>> {
     // Blocks whose size is a multiple of a cache line lie on one.
-    let (block, _) = arena.allocate(pool, DECISION_SIZE, crate::reclaim::arena::BLOCK_ALIGN)?;
-    let decision: NonNull<Decision> = block.cast();
-    // SAFETY: the block is ours and large enough.
-    unsafe { decision.write(Decision::new(priority, floor)) };
-    Some(decision)
-}
-
-/// # Safety
-///
-/// Made by [`new_decision`], and nobody can reach it.
-unsafe fn free_decision(decision: NonNull<Decision>, arena: &mut Arena, pool: &ChunkPool) {
-    let class = crate::reclaim::arena::class_of(DECISION_SIZE).expect("a small block");
-    // SAFETY: the caller's promise.
-    unsafe { arena.free(pool, decision.cast(), class, (DECISION_SIZE, 1)) };
+    let (block, _) = arena.allocate(pool, DECISIONS_SIZE, BLOCK_ALIGN)?;
+    Some(block.cast())
 }

@@ -150,14 +150,15 @@ pub(crate) fn take_back<P: Protocol>(cx: &mut Context<'_, P>, index: usize) {
 /// records whose chains have grown long while somebody else holds theirs.
 #[inline]
 pub(crate) fn stamp<P: Protocol>(cx: &mut Context<'_, P>) {
-    let Worker { access, tickets, crowded, commit, .. } = &mut *cx.worker;
+    let commit = cx.worker.commit;
+    let Worker { access, tickets, crowded, .. } = &mut *cx.worker;
     for write in &access.writes {
         // SAFETY: our own version; this step has been pinned since before it was installed.
         let version = unsafe { &*write.version };
-        version.set_begin(*commit);
+        version.set_begin(commit);
         step::at(Point::FinishStamped);
         if write.ticket {
-            tickets.push((write.record, *commit));
+            tickets.push((write.record, commit));
         } else if version.depth() > 1 {
             crowded.push((write.record, version.depth()));
         }

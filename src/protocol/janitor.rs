@@ -594,7 +594,7 @@ impl<P: Protocol> Core<P> {
             table: None,
         };
         hands.work(chores, steps);
-        for (record, depth) in worker.crowded.drain(..) {
+        while let Some((record, depth)) = worker.crowded.pop() {
             // Beside old snapshots the ticket may be parked for as long as they stay open, and a
             // chain that is longer than their number has something to prune. Without one, whoever
             // holds the ticket will come by soon, unless the chain shows that nobody does.

@@ -7,7 +7,7 @@
 
 use super::access_set::{WriteEntry, WriteKind, WriteState};
 use super::context::Context;
-use super::garbage::{Garbage, new_decision};
+use super::garbage::{DECISIONS, Garbage, new_decisions};
 use super::install::{self, Install};
 use super::{Conflict, Place, Protocol, Step};
 use crate::error::AbortReason;
@@ -26,6 +26,10 @@ use std::ptr::NonNull;
 #[derive(Debug, Default)]
 pub struct Local<M = ()> {
     decision: Option<NonNull<Decision>>,
+    /// The block that decision words are taken from, and how many of it are taken. It is put away
+    /// when the transaction of its last one ends: all the others have ended then.
+    block: Option<NonNull<Decision>>,
+    taken: usize,
     pub(super) more: M,
 }
 
@@ -188,7 +192,6 @@ fn is_inserted_by<W: Words>(record: &Record<W>, own: *const Decision) -> bool {
 /// Installs these writes, undecided, where `admits` lets a write land on the newest committed
 /// version (or null) and its begin. The transaction will commit above `floor`, whatever happens.
 #[inline]
-#[inline]
 pub(super) fn prepare<P: Protocol<Local = Local<M>>, M>(
     cx: &mut Context<'_, P>,
     writes: Range<usize>,
@@ -196,10 +199,7 @@ pub(super) fn prepare<P: Protocol<Local = Local<M>>, M>(
     admits: impl Fn(&WriteEntry<P::Words>, *mut Version<P::Words>, u64) -> Result<(), AbortReason>,
 ) -> Step<P, ()> {
     if cx.worker.local.decision.is_none() {
-        let urgency = (cx.worker.retries, floor);
-        let decision = new_decision(urgency, &mut cx.worker.arena, &cx.core.pool)
-            .ok_or(Conflict::new(AbortReason::OutOfMemory))?;
-        cx.worker.local.decision = Some(decision);
+        take_decision(cx, floor)?;
     }
     for index in writes {
         step::at(Point::PrepareInstall);
@@ -214,6 +214,34 @@ pub(super) fn prepare<P: Protocol<Local = Local<M>>, M>(
         }
         step::at(Point::PrepareInstalled);
     }
+    Ok(())
+}
+
+/// Takes a decision word for this transaction.
+#[inline]
+fn take_decision<P: Protocol<Local = Local<M>>, M>(
+    cx: &mut Context<'_, P>,
+    floor: u64,
+) -> Step<P, ()> {
+    let worker = &mut *cx.worker;
+    let block = match worker.local.block {
+        Some(block) => block,
+        None => {
+            let block = new_decisions(&mut worker.arena, &cx.core.pool)
+                .ok_or(Conflict::new(AbortReason::OutOfMemory))?;
+            worker.local.taken = 0;
+            *worker.local.block.insert(block)
+        }
+    };
+    // SAFETY: a block that is full is put away, so there is one more word in this one, which nobody
+    // refers to: it is new, or its grace period is over.
+    let decision = unsafe {
+        let decision = block.add(worker.local.taken);
+        decision.write(Decision::new(worker.retries, floor));
+        decision
+    };
+    worker.local.taken += 1;
+    worker.local.decision = Some(decision);
     Ok(())
 }
 
@@ -324,7 +352,11 @@ pub(super) fn abort<P: Protocol<Local = Local<M>>, M>(cx: &mut Context<'_, P>) {
 }
 
 fn retire_decision<P: Protocol<Local = Local<M>>, M>(cx: &mut Context<'_, P>) {
-    if let Some(decision) = cx.worker.local.decision.take() {
-        cx.worker.garbage.push(Garbage::Decision(decision));
+    let local = &mut cx.worker.local;
+    local.decision = None;
+    if local.taken == DECISIONS
+        && let Some(block) = local.block.take()
+    {
+        cx.worker.garbage.push(Garbage::Decisions(block));
     }
 }

@@ -332,7 +332,7 @@ where
     Ok(())
 }
 
-/// Frees what is still private when a transaction ends, and forgets its access set.
+/// Frees what is still private when a transaction ends.
 #[inline]
 pub(super) fn dispose<P: Protocol>(cx: &mut Context<'_, P>, committed: bool) {
     while let Some((table, version)) = cx.worker.access.replaced.pop() {
@@ -346,7 +346,6 @@ pub(super) fn dispose<P: Protocol>(cx: &mut Context<'_, P>, committed: bool) {
             dispose_write(cx, &write);
         }
     }
-    cx.worker.access.clear();
 }
 
 fn dispose_write<P: Protocol>(cx: &mut Context<'_, P>, write: &WriteEntry<P::Words>) {
