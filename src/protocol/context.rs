@@ -47,8 +47,11 @@ impl<W: Words> Tables<W> {
     }
 
     /// The table with this number.
+    #[inline]
     pub(crate) fn get(&self, number: u16) -> &TableCore<W> {
-        self.slot(number).get().expect("a record's table was added before the record was made")
+        let chunk = self.chunks[usize::from(number) / TABLE_CHUNK].get();
+        let table = chunk.and_then(|chunk| chunk[usize::from(number) % TABLE_CHUNK].get());
+        table.expect("a record's table was added before the record was made")
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) unsafe fn still_newest<W: Words>(
     own: *const Decision,
 ) -> bool {
     let head = record.head();
-    if std::ptr::eq(head.version(), version) && !version.is_null() {
+    if head.is_at(version) {
         return true;
     }
     if head.is_dead() {

@@ -302,7 +302,7 @@ impl Arena {
     #[inline]
     fn next_block(&self, size: usize) -> *mut u8 {
         let align = if size.is_multiple_of(CACHE_LINE) { CACHE_LINE } else { BLOCK_ALIGN };
-        self.bump.wrapping_add(self.bump.align_offset(align))
+        self.bump.wrapping_add(self.bump.addr().wrapping_neg() & (align - 1))
     }
 
     /// Takes a block back.

@@ -59,6 +59,12 @@ impl<W: Words> Head<W> {
         self.0.map_addr(|addr| addr & !TAGS)
     }
 
+    /// Whether the record is in use and `version` (null: none) is the first of its chain.
+    #[inline]
+    pub(crate) fn is_at(self, version: *const Version<W>) -> bool {
+        self.0.addr() & !TICKET == version.addr()
+    }
+
     #[inline]
     pub(crate) fn has_ticket(self) -> bool {
         self.0.addr() & TICKET != 0

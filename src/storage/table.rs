@@ -53,7 +53,8 @@ impl Order {
 pub(crate) struct Schema {
     pub(crate) types: (TypeId, TypeId),
     value_offset: usize,
-    value_size: usize,
+    /// Of the header and of a value of length 0.
+    version_size: usize,
     value_align: usize,
     key_offset: usize,
     key_size: usize,
@@ -71,7 +72,7 @@ impl Schema {
         Schema {
             types: (TypeId::of::<K>(), TypeId::of::<V>()),
             value_offset: align_up(size_of::<Version<W>>(), V::ALIGN),
-            value_size: V::SIZE,
+            version_size: align_up(size_of::<Version<W>>(), V::ALIGN) + V::SIZE,
             value_align: V::ALIGN,
             // An unsized key lies behind its length.
             key_offset: if K::UNSIZED { header + 4 } else { align_up(header, K::ALIGN) },
@@ -93,7 +94,7 @@ impl Schema {
 
     /// The bytes of a version with a value of this length.
     pub(crate) fn version_size(&self, len: usize) -> usize {
-        self.value_offset + self.value_size + len
+        self.version_size + len
     }
 
     /// Cache lines of a record with its inline version that a reader is likely to touch.
@@ -231,24 +232,35 @@ impl<W: Words> TableCore<W> {
 
     /// A block for a version with a value of `len` bytes (0 for a sized type or a tombstone): the
     /// record's own inline space if that is free and large enough, else from the arena.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn allocate_version(
         &self,
         arena: &mut Arena,
         pool: &ChunkPool,
-        record: Option<&Record<W>>,
+        record: &Record<W>,
+        len: usize,
+        flags: u8,
+    ) -> Option<NonNull<Version<W>>> {
+        let Some((block, class)) = self.claim_inline(record, self.schema.version_size(len)) else {
+            return self.allocate_apart(arena, pool, len, flags);
+        };
+        let version: NonNull<Version<W>> = block.cast();
+        // SAFETY: the block is ours and large enough for the header.
+        unsafe { version.write(Version::new(class, flags | INLINE, len as u32)) };
+        Some(version)
+    }
+
+    /// As [`TableCore::allocate_version`], always from the arena.
+    #[inline]
+    fn allocate_apart(
+        &self,
+        arena: &mut Arena,
+        pool: &ChunkPool,
         len: usize,
         flags: u8,
     ) -> Option<NonNull<Version<W>>> {
         let size = self.schema.version_size(len);
-        let inline = record.and_then(|record| self.claim_inline(record, size));
-        let (block, class, flags) = match inline {
-            Some((block, class)) => (block, class, flags | INLINE),
-            None => {
-                let (block, class) = arena.allocate(pool, size, self.schema.value_align)?;
-                (block, class, flags)
-            }
-        };
+        let (block, class) = arena.allocate(pool, size, self.schema.value_align)?;
         let version: NonNull<Version<W>> = block.cast();
         // SAFETY: the block is ours and large enough for the header.
         unsafe { version.write(Version::new(class, flags, len as u32)) };
@@ -298,7 +310,7 @@ impl<W: Words> TableCore<W> {
             unsafe { version.write(Version::new((offset / 16) as u8, INLINE, len as u32)) };
             Some(version)
         } else {
-            self.allocate_version(arena, pool, None, len, 0)
+            self.allocate_apart(arena, pool, len, 0)
         };
         let Some(version) = version else {
             // SAFETY: allocated just above, with this size; nothing was written to it.

@@ -176,7 +176,7 @@ where
 }
 
 /// Makes a private version with this value, or a tombstone.
-#[inline]
+#[inline(always)]
 fn make_version<K, V, P>(
     cx: &mut Context<'_, P>,
     table: &Table<K, V, P>,
@@ -194,7 +194,7 @@ where
     // SAFETY: the record is alive: found in this pinned step, or this transaction's own.
     let record = unsafe { &*record };
     let version = core
-        .allocate_version(&mut cx.worker.arena, &cx.core.pool, Some(record), len, flags)
+        .allocate_version(&mut cx.worker.arena, &cx.core.pool, record, len, flags)
         .ok_or(Error::OutOfMemory)?;
     if let Some(value) = value {
         // SAFETY: the block has room for a value of this length behind the header.
@@ -335,6 +335,13 @@ where
 /// Frees what is still private when a transaction ends.
 #[inline]
 pub(super) fn dispose<P: Protocol>(cx: &mut Context<'_, P>, committed: bool) {
+    if !committed || !cx.worker.access.replaced.is_empty() {
+        dispose_private(cx, committed);
+    }
+}
+
+#[cold]
+fn dispose_private<P: Protocol>(cx: &mut Context<'_, P>, committed: bool) {
     while let Some((table, version)) = cx.worker.access.replaced.pop() {
         // SAFETY: tables live as long as the store.
         let table = unsafe { &*table };
