@@ -89,7 +89,7 @@ impl Protocol for Mvocc {
         Ok(version)
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_base(
         cx: &mut Cx<'_>,
         record: &Record<NoWords>,
