@@ -7,7 +7,7 @@ mod common;
 mod indexed;
 
 use chronolith::protocol::{self, Protocol, Ranges, Visitor};
-use chronolith::{Error, Store};
+use chronolith::{Error, Store, TransactionError};
 use indexed::{Found, Indexed, Row, keys, not_unique, row};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -303,4 +303,39 @@ for_each_protocol! {
             }
         }
     }
+}
+
+type Meddled = (chronolith::Transaction<'static>, chronolith::Table<u64, u64>);
+
+thread_local! {
+    /// The transaction that the function of an index comes back to, and what it was told.
+    static OWN: std::cell::RefCell<Option<std::rc::Rc<Meddled>>> =
+        const { std::cell::RefCell::new(None) };
+    static TOLD: std::cell::RefCell<Vec<Result<(), TransactionError>>> =
+        const { std::cell::RefCell::new(Vec::new()) };
+}
+
+#[test]
+fn a_transaction_that_the_function_of_an_index_comes_back_to_is_busy() {
+    // Never freed: thread-local values have no lifetime to borrow for.
+    let store: &'static Store = Box::leak(Box::new(Store::new()));
+    let rows = store.table::<u64, u64>("rows").unwrap();
+    let index = store.index(&rows, "i", |value: &u64| {
+        if let Some(own) = OWN.with_borrow(Clone::clone) {
+            let (tx, rows) = &*own;
+            let told = [tx.put(rows, 2, 2), tx.get(rows, &1).map(|_| ())];
+            TOLD.with_borrow_mut(|all| all.extend(told));
+        }
+        *value
+    });
+    let own = std::rc::Rc::new((store.begin().unwrap(), rows.clone()));
+    OWN.set(Some(own.clone()));
+    own.0.put(&rows, 1, 1).unwrap();
+    OWN.set(None);
+    let busy = Err(Error::Busy.into());
+    assert_eq!(TOLD.take(), [busy.clone(), busy]);
+    let (tx, _) = std::rc::Rc::into_inner(own).expect("the last one");
+    tx.commit().unwrap();
+    let found = store.view(|tx| keys(tx.range_by(index.as_ref().unwrap(), ..)?)).unwrap();
+    assert_eq!(found, [(1, 1)]);
 }

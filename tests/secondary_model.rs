@@ -98,7 +98,8 @@ for_each_protocol! {
             }
         });
         let mut counts = store.view(|tx| {
-            tx.range_by(&by_badge, ..)?.map(|found| Ok(found?.2.load)).collect::<Result<Vec<_>, _>>()
+            let found = tx.range_by(&by_badge, ..)?;
+            found.map(|found| Ok(found?.2.load)).collect::<Result<Vec<_>, _>>()
         }).unwrap();
         assert_eq!(counts.len() as u64, THREADS * ROUNDS);
         counts.sort_unstable();

@@ -2,8 +2,8 @@
 //!
 //! A write to an indexed table always knows the row that it replaces, and depends on it: a `put`
 //! reads its base first and is a based write, so that the entry that it takes away is that of the
-//! very row that it overwrites. What the change means is found out for every index, and whether
-//! the unique ones permit it, before anything is written: what fails until then has changed nothing.
+//! very row that it overwrites. What the change means is found out for every index, and whether the
+//! unique ones permit it, before anything is written: what fails until then has changed nothing.
 //! From then on a failure leaves the transaction unable to commit.
 //!
 //! Entries are rows of ordered tables of the same store, written by the same transaction. So they
@@ -127,7 +127,8 @@ impl Drop for Unfinished<'_> {
 }
 
 impl<P: Protocol> Transaction<'_, P> {
-    /// Writes what a change means for the indexes of a table. The row itself is still to be written.
+    /// Writes what a change means for the indexes of a table. The row itself is still to be
+    /// written.
     fn maintain<K, V>(
         &self,
         table: &Table<K, V, P>,

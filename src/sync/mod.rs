@@ -3,9 +3,9 @@
 //! Everything above this layer says `use crate::sync::...`, so that `--cfg loom` swaps in the model
 //! checker's types for the very code that ships. `tests/tidy.rs` rejects any other import.
 //!
-//! `published` is a value made once, without a wait; `roll` is a list that grows until it is sealed.
-//! The other two sub-modules are test instruments that compile to nothing in a normal build:
-//! [`step`] names the instructions at which a test may suspend a thread, [`fault`] names the
+//! `published` is a value made once, without a wait; `roll` is a list that grows until it is
+//! sealed. The other two sub-modules are test instruments that compile to nothing in a normal
+//! build: [`step`] names the instructions at which a test may suspend a thread, [`fault`] names the
 //! mistakes a test may switch on to prove that a check would notice them.
 
 pub(crate) mod fault;

@@ -48,8 +48,8 @@ impl<T> Roll<T> {
 
     /// Adds an entry; false, and it is dropped, if the list is sealed.
     pub(crate) fn push(&self, value: T) -> bool {
-        // Relaxed: we do not look at the entry before; whoever acquires ours acquires it too, by the
-        // release sequence.
+        // Relaxed: we do not look at the entry before; whoever acquires ours acquires it too, by
+        // the release sequence.
         let mut head = self.head.load(Ordering::Relaxed);
         let mut node = Box::new(Node { value, next: head });
         while !is_sealed(head) {
