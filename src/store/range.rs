@@ -17,6 +17,7 @@ use crate::storage::payload::{Key, Value};
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+use crate::sync::step::{self, Step as Point};
 use std::borrow::Borrow;
 use std::cmp;
 use std::ops::{Bound, RangeBounds};
@@ -401,6 +402,7 @@ where
                 self.advance(cx, at);
             }
         }
+        step::at(Point::RangeWalk);
         for _ in 0..LOOKS_MAX {
             if self.len == self.chunk {
                 return Ok(());
