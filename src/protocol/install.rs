@@ -6,49 +6,42 @@ use super::garbage::Garbage;
 use super::{Conflict, Place, Protocol, Reads, Step};
 use crate::error::AbortReason;
 use crate::storage::Words;
+use crate::storage::entry::{Indexes, Replaced};
 use crate::storage::hash_index::Inserted;
 use crate::storage::record::{Head, Record};
 use crate::storage::version::Version;
 use crate::sync::step::{self, Step as Point};
 use std::ptr::NonNull;
 
-/// Publishes a private record, with the version that the write made for it, in the index. The
+/// Publishes a private record, with the version that the write made for it, in the indexes. The
 /// version is stamped already.
 pub(crate) fn publish_record<P: Protocol>(cx: &mut Context<'_, P>, index: usize) -> Step<P, ()> {
     let write = &mut cx.worker.access.writes[index];
-    // SAFETY: private until it is in the index.
+    // SAFETY: private until it is in an index.
     let (record, version) = unsafe { (&*write.record, &*write.version) };
     // A key that is inserted and removed by one transaction leaves a record that has to go again.
     write.ticket = version.is_tombstone();
     record.set_private_head(Head::new(write.version, write.ticket));
     // SAFETY: tables live as long as the store.
     let table = unsafe { &*write.table };
-    let same = |other: &Record<P::Words>| {
-        other.hash == record.hash && table.same_key(other, record) && !other.head().is_dead()
-    };
-    let conflict = || {
-        let at = Some(Place::Key(table, write.hash));
-        Conflict { reason: AbortReason::InsertConflict, at }
-    };
+    let (pointer, hash, shard) = (write.record, write.hash, write.shard);
+    let hash_index = table.index(shard);
+    let indexes = Indexes { hash: hash_index, ordered: table.ordered_index(shard), order: table };
+    let same_key = |one: &Record<P::Words>, other: &Record<P::Words>| table.same_key(one, other);
     let garbage = &mut cx.worker.garbage;
-    if let Some(ordered) = table.ordered_index(write.shard) {
-        // Before the hash index, through which writers find the record: one that overrules this
-        // transaction and installs in its place must not commit a key that ranges do not show.
-        let mut retire = |retired| garbage.push(Garbage::of_ordered(table, retired));
-        match ordered.insert(write.record, table, &mut retire) {
-            Inserted::Yes => write.state = WriteState::Installed,
-            Inserted::Exists => return Err(conflict()),
-            Inserted::OutOfMemory => return Err(Conflict::new(AbortReason::OutOfMemory)),
+    let mut replaced = |replaced| {
+        garbage.push(match replaced {
+            Replaced::Array(array) => Garbage::Array(hash_index, array),
+            Replaced::Ordered(retired) => Garbage::of_ordered(table, retired),
+        });
+    };
+    let visible = || write.state = WriteState::Installed;
+    match indexes.enter(pointer, hash, same_key, visible, &mut replaced) {
+        Inserted::Yes => Ok(()),
+        Inserted::Exists(_) => {
+            let at = Some(Place::Key(table, hash));
+            Err(Conflict { reason: AbortReason::InsertConflict, at })
         }
-    }
-    let table_index = table.index(write.shard);
-    let mut retire = |array| garbage.push(Garbage::Array(table_index, array));
-    match table_index.insert(write.record, write.hash, same, &mut retire) {
-        Inserted::Yes => {
-            write.state = WriteState::Installed;
-            Ok(())
-        }
-        Inserted::Exists => Err(conflict()),
         Inserted::OutOfMemory => Err(Conflict::new(AbortReason::OutOfMemory)),
     }
 }

@@ -46,6 +46,9 @@ enum Dying<W: Words> {
 /// How far a dead record has come.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
+    /// It is out of use, since then, and a transaction that was open may still enter it in the hash
+    /// index of its ordered table: see `storage/entry.rs`.
+    Buried(u64),
     /// It could not be taken out of the hash index yet.
     InHashIndex,
     /// Nor out of the ordered one.
@@ -149,7 +152,7 @@ impl<W: Words> Chores<W> {
         for dying in self.dying.drain(..) {
             match dying {
                 // Still in the index, which frees it.
-                Dying::Record(_, _, Stage::InHashIndex) => {}
+                Dying::Record(_, _, Stage::Buried(_) | Stage::InHashIndex) => {}
                 Dying::Node(node, _) => drop(node),
                 Dying::Record(table, record, Stage::InOrderedIndex | Stage::Out(_)) => {
                     let record = NonNull::new(record).expect("a record");
@@ -388,7 +391,13 @@ impl<'a, P: Protocol> Hands<'a, P> {
             self.tallies.versions_unlinked.add(1);
             chores.limbo.push(Garbage::Version(table, tombstone), self.guard);
         }
-        self.remove(table, record, Stage::InHashIndex, chores);
+        if table.is_ordered() {
+            // Drawn after it went out of use: whoever begins later does not help it.
+            let stage = Stage::Buried(self.core.clock.snapshot());
+            chores.dying.push_back(Dying::Record(table, record, stage));
+        } else {
+            self.remove(table, record, Stage::InHashIndex, chores);
+        }
         Next::Done
     }
 
@@ -447,6 +456,9 @@ impl<'a, P: Protocol> Hands<'a, P> {
                     stage @ (Stage::InHashIndex | Stage::InOrderedIndex),
                 ) => {
                     self.remove(table, record, stage, chores);
+                }
+                Dying::Record(table, record, Stage::Buried(buried)) if buried < oldest => {
+                    self.remove(table, record, Stage::InHashIndex, chores);
                 }
                 // An aborted version inside the record's block may have entered another worker's
                 // limbo after the record was buried; whoever put it there has ended by now.

@@ -230,11 +230,11 @@ pub(crate) enum Lookup<W: Words> {
 
 /// How an insert ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Inserted {
+pub(crate) enum Inserted<W: Words> {
     /// The record is in the index.
     Yes,
-    /// The key has a record already.
-    Exists,
+    /// The key has a record already: this one.
+    Exists(*mut Record<W>),
     /// No memory to grow.
     OutOfMemory,
 }
@@ -421,7 +421,7 @@ impl<W: Words> HashIndex<W> {
         hash: u64,
         matches: impl Fn(&Record<W>) -> bool,
         retire: &mut impl FnMut(Box<Array<W>>),
-    ) -> Inserted {
+    ) -> Inserted<W> {
         let mut array = self.current();
         loop {
             // Acquire: pairs with the Release in `begin_growth`.
@@ -434,7 +434,7 @@ impl<W: Words> HashIndex<W> {
                 }
             }
             let place = match Self::probe(array, 0, hash, &matches) {
-                Probe::Match(_) => return Inserted::Exists,
+                Probe::Match(record) => return Inserted::Exists(record),
                 Probe::Moved => {
                     array = Self::next(array);
                     continue;
@@ -634,7 +634,8 @@ impl<W: Words> HashIndex<W> {
         }
     }
 
-    /// Takes a record out of the index; false if that is not possible now.
+    /// Takes a record out of the index, if it is there; false if that is not possible now. Nobody
+    /// enters it any more.
     pub(crate) fn remove(&self, record: *mut Record<W>, hash: u64) -> bool {
         // The array first: if it is replaced after this load it cannot be freed before this step
         // ends, so its growth is seen as unsettled below, or begins later and finds the slot
@@ -668,10 +669,11 @@ impl<W: Words> HashIndex<W> {
                 return removed;
             }
             if word & !FROZEN == EMPTY {
-                return false;
+                // Not frozen: this is the only array, and the record was never entered.
+                return word == EMPTY;
             }
         }
-        false
+        true
     }
 
     /// Says that the old array of a growth is freed: none of its copiers can be left.
@@ -771,7 +773,7 @@ mod loom_tests {
         Box::into_raw(Box::new(record))
     }
 
-    fn insert(index: &HashIndex<NoWords>, hash: u32) -> Inserted {
+    fn insert(index: &HashIndex<NoWords>, hash: u32) -> Inserted<NoWords> {
         let same = |found: &Record<NoWords>| found.hash == hash;
         // Arrays are leaked: the model has no grace periods.
         index.insert(record(hash), u64::from(hash), same, &mut |old| std::mem::forget(old))

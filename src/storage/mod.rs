@@ -6,6 +6,7 @@
 //! * [`record`]: a key and the head of its version chain.
 //! * [`hash_index`]: from a key's hash to its record, lock-free, growing while it is used.
 //! * [`ordered_index`]: from keys to records in the order of the keys, lock-free, for ranges.
+//! * [`entry`]: how a record gets into the indexes of its table, and out of them.
 //! * [`prune`]: which versions of a chain nobody can see any more, and how they leave it.
 //! * [`table`]: a name, its types, and one index per shard.
 //!
@@ -13,6 +14,7 @@
 //! never over the key and value types, so that protocol code is compiled once per protocol.
 
 pub(crate) mod decision;
+pub(crate) mod entry;
 pub(crate) mod hash_index;
 pub(crate) mod ordered_index;
 pub(crate) mod ordered_key;
@@ -31,7 +33,7 @@ pub trait Words: std::fmt::Debug + 'static {
 }
 
 /// No words: the protocol needs only the version chain itself.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct NoWords;
 
 impl Words for NoWords {

@@ -297,15 +297,16 @@ impl<W: Words> OrderedIndex<W> {
         record: *mut Record<W>,
         order: &impl KeyOrder<W>,
         retire: &mut dyn FnMut(Retired<W>),
-    ) -> Inserted {
+    ) -> Inserted<W> {
         // SAFETY: the caller's record is alive.
         let key = unsafe { KeyOf::record(record, order) };
         loop {
             let (leaf, link) = self.leaf_of(&key, order);
             let extent = leaf.removed();
-            if leaf.find_sorted(&key, order, extent).is_some() {
-                return Inserted::Exists;
+            if let Some(other) = leaf.find_sorted(&key, order, extent) {
+                return Inserted::Exists(other);
             }
+            step::at(Step::OrderedInsert);
             if let Some(outcome) = Self::insert_into_slot(leaf, record, &key, order, extent) {
                 return outcome;
             }
@@ -323,12 +324,12 @@ impl<W: Words> OrderedIndex<W> {
         key: &impl Sought<W>,
         order: &impl KeyOrder<W>,
         extent: Extent,
-    ) -> Option<Inserted> {
+    ) -> Option<Inserted<W>> {
         let mut slot = 0;
         while slot < SLOTS {
             match leaf.slot(slot) {
                 Slot::Record(other) if leaf.slot_matches(slot, other, key, order, extent) => {
-                    return Some(Inserted::Exists);
+                    return Some(Inserted::Exists(other));
                 }
                 Slot::Record(_) => slot += 1,
                 Slot::Empty if leaf.fill(slot, record, key.head(leaf.node.skip)) => {
@@ -527,6 +528,6 @@ impl<W: Words> Drop for OrderedIndex<W> {
 }
 
 #[cfg(all(test, loom))]
-mod models;
+pub(super) mod models;
 #[cfg(all(test, not(loom)))]
 mod tests;

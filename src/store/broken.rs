@@ -58,7 +58,7 @@ const CAUGHT: &[(&str, Option<Fault>, &[&str])] = &[
         Some(Fault::SkipValidation),
         &["scripts", "random scripts", "histories", "bank"],
     ),
-    ("skip-ranges", Some(Fault::SkipRanges), &["scripts", "random scripts"]),
+    ("skip-ranges", Some(Fault::SkipRanges), &["scripts"]),
     ("torn-decision", Some(Fault::TornDecision), &["views across a commit"]),
     ("stale-snapshot", Some(Fault::StaleSnapshot), &["scripts", "random scripts", "histories"]),
     ("ignore-floor", Some(Fault::IgnoreFloor), &["views across a commit"]),

@@ -18,6 +18,7 @@ use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crate::sync::fault::{self, Fault};
+use crate::sync::step::{self, Step as Point};
 use std::borrow::Borrow;
 use std::cmp;
 use std::ops::{Bound, RangeBounds};
@@ -410,6 +411,7 @@ where
                 self.advance(cx, at);
             }
         }
+        step::at(Point::RangeWalk);
         for _ in 0..LOOKS_MAX {
             if self.len == self.chunk {
                 return Ok(());

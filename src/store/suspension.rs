@@ -5,9 +5,9 @@
 //! itself blocking has to show a step at which others are held up or give up with a conflict;
 //! otherwise it declares too little. Either way everything goes on when the suspended thread does.
 
-use super::{RetryPolicy, Store, Table, Transaction};
+use super::{OrderedTable, RetryPolicy, Store, Table, Transaction};
 use crate::error::TransactionError;
-use crate::protocol::{self, Progress, Protocol, Visitor};
+use crate::protocol::{self, Progress, Protocol, Ranges, Visitor};
 use crate::sync::step::{self, Step};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -27,8 +27,15 @@ const RETRIES_BLOCKING: u32 = 20;
 /// Rounds of work in which a suspended thread would have come by its step.
 const ROUNDS_MAX: u64 = 2_000;
 
-/// What every protocol comes by; the others are those of some.
-const COMMON: [Step; 7] = [
+/// Keys of the ordered table, and the distance between those that come after one another.
+const QUEUE: u64 = 1_024;
+const QUEUE_STEP: u64 = 389;
+/// Rounds that a key stays in it, and how many keys a range covers.
+const QUEUE_ROUNDS: u64 = 200;
+const QUEUE_RANGE: u64 = 16;
+
+/// What every protocol comes by, if it has ranges; the others are those of some.
+const COMMON: [Step; 13] = [
     Step::BeginPublished,
     Step::BeginDrawn,
     Step::PrepareVoted,
@@ -36,6 +43,12 @@ const COMMON: [Step; 7] = [
     Step::GrowPublished,
     Step::GrowCopy,
     Step::GrowSwitch,
+    Step::RangeWalk,
+    Step::OrderedEntered,
+    Step::OrderedInsert,
+    Step::OrderedFrozen,
+    Step::OrderedIntent,
+    Step::OrderedSwing,
 ];
 
 type Outcome = Result<(), TransactionError>;
@@ -45,6 +58,8 @@ pub(super) struct Bank<P: Protocol> {
     accounts: Table<u64, i64, P>,
     /// Keys that come and go, so that the index grows and records are removed.
     visits: Table<u64, u64, P>,
+    /// Keys that come anywhere and go, the same for all threads; unless the protocol has no ranges.
+    queue: Option<OrderedTable<u64, u64, P>>,
 }
 
 impl<P: Protocol> Bank<P> {
@@ -56,7 +71,9 @@ impl<P: Protocol> Bank<P> {
         let store = Store::builder().shards(2).retry(policy).build_with().expect("two shards");
         let accounts = store.table("accounts").expect("a new table");
         let visits = store.table("visits").expect("a new table");
-        let bank = Bank { store, accounts, visits };
+        let queue = (P::RANGES != Ranges::Unsupported)
+            .then(|| store.ordered_table("queue").expect("a new table"));
+        let bank = Bank { store, accounts, visits, queue };
         bank.store
             .transact(|tx| {
                 (0..ACCOUNTS).try_for_each(|account| tx.put(&bank.accounts, account, EACH))
@@ -82,7 +99,11 @@ impl<P: Protocol> Bank<P> {
             .get(&self.accounts, &0)
             .and_then(|_| doomed.update(&self.accounts, &1, |balance| balance + 1_000_000))
             .and_then(|_| doomed.update(&self.accounts, &3, |balance| balance - 1_000_000))
-            .and_then(|_| doomed.insert(&self.visits, u64::MAX - round, 0));
+            .and_then(|_| doomed.insert(&self.visits, u64::MAX - round, 0))
+            .and_then(|_| match &self.queue {
+                Some(queue) => doomed.insert(queue, round * QUEUE_STEP % QUEUE, 0),
+                None => Ok(false),
+            });
         self.transfer(0, 2)?;
         // Others may have changed what it writes already; otherwise it finds out when it commits.
         let outcome = written.and_then(|_| doomed.commit());
@@ -101,7 +122,26 @@ impl<P: Protocol> Bank<P> {
         if round.is_multiple_of(2) {
             self.store.transact(|tx| tx.remove(&self.visits, &key).map(|_| ()))?;
         }
+        if let Some(queue) = &self.queue {
+            self.work_in_order(queue, round)?;
+        }
         self.audit()
+    }
+
+    /// Inserts, counts and removes keys of the ordered table, which are those of other threads too.
+    fn work_in_order(&self, queue: &OrderedTable<u64, u64, P>, round: u64) -> Outcome {
+        let key = round * QUEUE_STEP % QUEUE;
+        self.store.transact(|tx| tx.insert(queue, key, round).map(|_| ()))?;
+        self.store.transact(|tx| {
+            let found = tx.range(queue, key..key + QUEUE_RANGE)?;
+            let count = found.map(|entry| entry.map(|_| 1)).sum::<Result<u64, _>>()?;
+            tx.put(&self.visits, u64::MAX / 2 - key, count)
+        })?;
+        if let Some(round) = round.checked_sub(QUEUE_ROUNDS) {
+            self.store
+                .transact(|tx| tx.remove(queue, &(round * QUEUE_STEP % QUEUE)).map(|_| ()))?;
+        }
+        Ok(())
     }
 
     fn audit(&self) -> Outcome {

@@ -62,6 +62,12 @@ pub(crate) enum Fault {
     LinkUnfrozen,
     /// Remove a record from a frozen leaf: the model of merges finds it again.
     RemoveFrozen,
+    /// Leave alone who has stopped between the two indexes of an ordered table: the model of entry
+    /// fails at a key that it cannot find.
+    HelpNobody,
+    /// Take a record out of its indexes while somebody may still enter it: the model of entry finds
+    /// it again.
+    RemoveAtOnce,
     /// Take a frozen leaf for an unchanged one: the model of range validation misses a phantom.
     FrozenIsUnchanged,
     /// Take the next entry of a range from any shard and not from that with the lowest key: the

@@ -38,6 +38,12 @@ pub(crate) enum Step {
     GrowCopy,
     /// Everything is copied; the new array is about to become the current one.
     GrowSwitch,
+    /// A walk over a range is about to look at its next records.
+    RangeWalk,
+    /// A record is in the ordered index of its table, and not yet in the hash index.
+    OrderedEntered,
+    /// A record is about to enter a leaf of an ordered index.
+    OrderedInsert,
     /// A leaf of an ordered index is frozen, and nothing is built in its place.
     OrderedFrozen,
     /// It is decided what becomes of an inner node, and nothing of it is frozen.
@@ -88,11 +94,16 @@ mod hook {
 
     impl Step {
         /// The steps of an ordered index.
-        pub(crate) const ORDERED: [Step; 4] =
-            [Step::OrderedFrozen, Step::OrderedIntent, Step::OrderedSwing, Step::OrderedRemoved];
+        pub(crate) const ORDERED: [Step; 5] = [
+            Step::OrderedInsert,
+            Step::OrderedFrozen,
+            Step::OrderedIntent,
+            Step::OrderedSwing,
+            Step::OrderedRemoved,
+        ];
 
         /// Every step of a transaction, for tests that visit them all.
-        pub(crate) const ALL: [Step; 15] = [
+        pub(crate) const ALL: [Step; 22] = [
             Step::BeginPublished,
             Step::BeginDrawn,
             Step::ReadWalk,
@@ -108,6 +119,13 @@ mod hook {
             Step::GrowPublished,
             Step::GrowCopy,
             Step::GrowSwitch,
+            Step::RangeWalk,
+            Step::OrderedEntered,
+            Step::OrderedInsert,
+            Step::OrderedFrozen,
+            Step::OrderedIntent,
+            Step::OrderedSwing,
+            Step::OrderedRemoved,
         ];
     }
 }

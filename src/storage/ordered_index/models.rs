@@ -13,10 +13,10 @@ use crate::sync::fault::Armed;
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex};
 
-type Rec = Record<NoWords>;
+pub(in crate::storage) type Rec = Record<NoWords>;
 
 /// The key is the record's hash.
-struct Hashes;
+pub(in crate::storage) struct Hashes;
 
 impl KeyOrder<NoWords> for Hashes {
     fn exact(&self) -> bool {
@@ -85,7 +85,7 @@ impl Modelled {
         Arc::new(modelled)
     }
 
-    fn insert(&self, key: u32) -> Inserted {
+    fn insert(&self, key: u32) -> Inserted<NoWords> {
         let record = Record::new(std::ptr::null_mut(), u64::from(key), 0, 0);
         let record = Box::into_raw(Box::new(record));
         self.records.lock().expect("no model panicked").push(record);

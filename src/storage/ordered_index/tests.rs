@@ -163,7 +163,7 @@ impl<K: TestKey> Checked<K> {
         let mut retire = |retired| dispose::<K>(kept, retired);
         match self.index.insert(record, &self.order, &mut retire) {
             Inserted::Yes => assert_eq!(self.model.insert(key, record), None, "lost a key"),
-            Inserted::Exists => {
+            Inserted::Exists(_) => {
                 assert!(self.model.contains_key(&key), "a key came back");
                 // SAFETY: it was refused.
                 unsafe { free::<K>(record) };

@@ -73,7 +73,7 @@ impl<K: TestKey> Worker<'_, K> {
             Inserted::Yes => {
                 assert_eq!(self.own.insert(number, record), None, "lost {number}");
             }
-            Inserted::Exists => {
+            Inserted::Exists(_) => {
                 assert!(self.own.contains_key(&number), "{number} came back");
                 // SAFETY: it was refused.
                 unsafe { free::<K>(record) };
