@@ -86,7 +86,8 @@ pub struct Local {
     /// The node with a record's number stands in the list of that record's lock.
     nodes: Nodes,
     locked: Locked<RetiringWords>,
-    /// What it found when it got the lock with that number (null: no version).
+    /// The value that it found when it got the lock with that number (null: the key was absent; a
+    /// version that says so need not stay).
     found: Vec<*mut Version<RetiringWords>>,
 }
 
@@ -100,10 +101,14 @@ impl Local {
         let number = self.locked.len();
         let shown = record.word.acquire(self.nodes.get(number), mode, LOCK_WAIT_MAX)?;
         self.locked.push(record);
-        self.found.push(match shown.cast::<Version<RetiringWords>>() {
+        let shown = shown.cast::<Version<RetiringWords>>();
+        // SAFETY: found under the latch by this pinned step; whatever becomes of its writer, it is
+        // not freed before the step ends.
+        self.found.push(match unsafe { shown.as_ref() } {
+            Some(version) if version.is_tombstone() => std::ptr::null_mut(),
+            Some(_) => shown,
             // Whoever writes the record from now on commits after this transaction has ended.
-            none if none.is_null() => single_version::newest(record).0,
-            shown => shown,
+            None => single_version::present(record),
         });
         Ok(number)
     }
@@ -174,16 +179,6 @@ fn lock_found(cx: &mut Cx<'_>, record: *const Record<RetiringWords>) -> Step<Bam
     }
 }
 
-/// What was found under a lock; null if the key is absent in that.
-#[inline]
-fn present(cx: &Cx<'_>, number: usize) -> *mut Version<RetiringWords> {
-    let version = cx.worker.local.found[number];
-    // SAFETY: found by this transaction, which is open: a version that others may refer to stays
-    // until they have ended.
-    let value = unsafe { version.as_ref() }.is_some_and(|version| !version.is_tombstone());
-    if value { version } else { std::ptr::null_mut() }
-}
-
 #[allow(private_interfaces, reason = "see `Protocol`")]
 impl Protocol for Bamboo {
     const NAME: &'static str = "bamboo";
@@ -218,7 +213,7 @@ impl Protocol for Bamboo {
             // The key may have another record.
             return Err(Conflict::at(AbortReason::ReadValidation, record));
         }
-        let version = present(cx, number);
+        let version = cx.worker.local.found[number];
         if new || version.is_null() {
             cx.worker.access.reads.push(ReadEntry { record, version, shard });
         }
@@ -232,7 +227,7 @@ impl Protocol for Bamboo {
         _shard: u32,
     ) -> Step<Self, *mut Version<RetiringWords>> {
         let number = lock_to_write(cx, record)?;
-        Ok(present(cx, number))
+        Ok(cx.worker.local.found[number])
     }
 
     #[inline]

@@ -16,6 +16,7 @@ pub(crate) mod install;
 pub(crate) mod janitor;
 mod multi_version;
 
+mod aria;
 mod bamboo;
 mod hstore;
 mod lock_parts;
@@ -40,6 +41,7 @@ mod two_phase_locking;
 mod wait_die;
 mod wound_wait;
 
+pub use aria::Aria;
 pub use bamboo::Bamboo;
 pub use hstore::HStore;
 pub use mvocc::Mvocc;
@@ -334,6 +336,7 @@ registry! {
     WaitDie,
     WoundWait,
     Bamboo,
+    Aria,
     HStore,
     Serial,
 }
