@@ -378,7 +378,7 @@ mod tests {
             ("invalidproportion", "1.1 NaN -0.01", "a number from 0 to 1"),
         ]);
         testing::refuses_with::<Voter>(&[
-            ("telephones=5", "unknown property telephones (-p): did you mean phones?"),
+            ("phone=5", "unknown property phone (-p): did you mean phones?"),
             ("vote.limit=5", "unknown property vote.limit (-p): did you mean votelimit?"),
         ]);
     }

@@ -280,8 +280,8 @@ impl Ycsb {
             (false, _) => "an update reads the record and writes it back with one field changed",
         };
         let view = match config.read_only_view {
-            true => "reads alone run as a view",
-            false => "reads alone run as a read-write transaction",
+            true => "what only reads runs as a view",
+            false => "what only reads runs as a read-write transaction",
         };
         format!("{read}; {update}; {view}")
     }
