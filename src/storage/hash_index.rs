@@ -302,13 +302,12 @@ impl<W: Words> HashIndex<W> {
         while first < 2 {
             // SeqCst: as in `probe`.
             let word = array.slot(hash, first).load(Ordering::SeqCst);
-            if holds_record_of(word, hash) {
-                let record = (word & ADDRESS) as usize as *mut Record<W>;
-                // SAFETY: as in `probe`.
-                if matches(unsafe { &*record }) {
-                    return Lookup::Found(record);
-                }
-            } else if word & !FROZEN == EMPTY {
+            let record = (word & ADDRESS) as usize as *mut Record<W>;
+            // SAFETY: as in `probe`.
+            if holds_record_of(word, hash) && matches(unsafe { &*record }) {
+                return Lookup::Found(record);
+            }
+            if word & !FROZEN == EMPTY {
                 break;
             }
             first += 1;
