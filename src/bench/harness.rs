@@ -53,8 +53,9 @@ impl Worker for NoOp<'_> {
     }
 }
 
-/// Measures the harness for `duration` on a deployment whose store stays empty, with the plan's workers but no more than there are
-/// processors: workers that wait for each other would count as cost.
+/// Measures the harness for `duration` on a deployment whose store stays empty, with the plan's
+/// workers but no more than there are processors: workers that wait for each other would count as
+/// cost.
 pub(super) fn measure(
     deployment: &dyn Deployment,
     facts: &WorkloadFacts,

@@ -1,13 +1,18 @@
 //! What transactions and janitors put away, and how each kind goes back to where it came from.
 
+use super::Protocol;
+use super::context::Tallies;
 use crate::reclaim::arena::{Arena, BLOCK_ALIGN, ChunkPool, class_of};
+use crate::reclaim::limbo::Limbo;
 use crate::storage::Words;
 use crate::storage::decision::Decision;
 use crate::storage::hash_index::{Array, HashIndex};
 use crate::storage::ordered_index::{OwnedNode, Retired};
+use crate::storage::prune::Unlinked;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+use crossbeam_epoch::Guard;
 use std::ptr::NonNull;
 
 /// Decision words in one block: they are allocated and put away together.
@@ -66,6 +71,60 @@ impl<W: Words> Garbage<W> {
             }
         }
         0
+    }
+}
+
+/// Where unlinked versions of one table go.
+pub(super) struct Sink<'a, W: Words> {
+    pub(super) table: &'a TableCore<W>,
+    arena: &'a mut Arena,
+    pool: &'a ChunkPool,
+    limbo: &'a mut Limbo<Garbage<W>>,
+    guard: &'a Guard,
+    /// Somebody may stand on a version that no snapshot sees.
+    patient: bool,
+    freed: u64,
+    bytes_freed: u64,
+    retired: u64,
+}
+
+impl<'a, W: Words> Sink<'a, W> {
+    #[inline]
+    pub(super) fn new<P: Protocol<Words = W>>(
+        table: &'a TableCore<W>,
+        arena: &'a mut Arena,
+        pool: &'a ChunkPool,
+        limbo: &'a mut Limbo<Garbage<W>>,
+        guard: &'a Guard,
+    ) -> Self {
+        let patient = P::COMMITS_IN_THE_PAST;
+        Sink { table, arena, pool, limbo, guard, patient, freed: 0, bytes_freed: 0, retired: 0 }
+    }
+
+    /// Adds what went through to the tallies.
+    pub(super) fn count(&self, tallies: &Tallies) {
+        tallies.versions_unlinked.add(self.freed + self.retired);
+        tallies.versions_freed.add(self.freed);
+        tallies.bytes_freed.add(self.bytes_freed);
+    }
+}
+
+impl<W: Words> Unlinked<W> for Sink<'_, W> {
+    #[inline]
+    fn free(&mut self, version: NonNull<Version<W>>) {
+        if self.patient {
+            return self.retire(version);
+        }
+        // SAFETY: `prune` says that nobody can reach it.
+        let bytes = unsafe { self.table.free_version(self.arena, self.pool, version) };
+        self.freed += 1;
+        self.bytes_freed += bytes as u64;
+    }
+
+    fn retire(&mut self, version: NonNull<Version<W>>) {
+        TableCore::mark_retired(version);
+        self.retired += 1;
+        self.limbo.push(Garbage::Version(self.table, version), self.guard);
     }
 }
 

@@ -11,7 +11,7 @@
 //! whoever is working on it), so a queue never holds a record that somebody else has freed.
 
 use super::context::{Core, Tallies, Worker, WorkerCell};
-use super::garbage::Garbage;
+use super::garbage::{Garbage, Sink};
 use super::{Protocol, Reads};
 use crate::limits::{RECLAIM_BATCH, RECLAIM_STEPS_PER_COMMIT, VOLUNTEER_DEPTH};
 use crate::reclaim::arena::{Arena, ChunkPool};
@@ -21,7 +21,7 @@ use crate::reclaim::watermark::Live;
 use crate::storage::Words;
 use crate::storage::hash_index::{Array, HashIndex};
 use crate::storage::ordered_index::{OwnedNode, Removed, Retired};
-use crate::storage::prune::{self, Left, Unlinked};
+use crate::storage::prune::{self, Left};
 use crate::storage::record::{Head, Record};
 use crate::storage::table::{TableCore, TableVersion};
 use crate::storage::version::Version;
@@ -163,60 +163,6 @@ impl<W: Words> Chores<W> {
                 }
             }
         }
-    }
-}
-
-/// Where unlinked versions of one table go.
-struct Sink<'a, W: Words> {
-    table: &'a TableCore<W>,
-    arena: &'a mut Arena,
-    pool: &'a ChunkPool,
-    limbo: &'a mut Limbo<Garbage<W>>,
-    guard: &'a Guard,
-    /// Somebody may stand on a version that no snapshot sees.
-    patient: bool,
-    freed: u64,
-    bytes_freed: u64,
-    retired: u64,
-}
-
-impl<'a, W: Words> Sink<'a, W> {
-    #[inline]
-    fn new<P: Protocol<Words = W>>(
-        table: &'a TableCore<W>,
-        arena: &'a mut Arena,
-        pool: &'a ChunkPool,
-        limbo: &'a mut Limbo<Garbage<W>>,
-        guard: &'a Guard,
-    ) -> Self {
-        let patient = P::COMMITS_IN_THE_PAST;
-        Sink { table, arena, pool, limbo, guard, patient, freed: 0, bytes_freed: 0, retired: 0 }
-    }
-
-    /// Adds what went through to the tallies.
-    fn count(&self, tallies: &Tallies) {
-        tallies.versions_unlinked.add(self.freed + self.retired);
-        tallies.versions_freed.add(self.freed);
-        tallies.bytes_freed.add(self.bytes_freed);
-    }
-}
-
-impl<W: Words> Unlinked<W> for Sink<'_, W> {
-    #[inline]
-    fn free(&mut self, version: NonNull<Version<W>>) {
-        if self.patient {
-            return self.retire(version);
-        }
-        // SAFETY: `prune` says that nobody can reach it.
-        let bytes = unsafe { self.table.free_version(self.arena, self.pool, version) };
-        self.freed += 1;
-        self.bytes_freed += bytes as u64;
-    }
-
-    fn retire(&mut self, version: NonNull<Version<W>>) {
-        TableCore::mark_retired(version);
-        self.retired += 1;
-        self.limbo.push(Garbage::Version(self.table, version), self.guard);
     }
 }
 

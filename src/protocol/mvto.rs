@@ -41,7 +41,7 @@
 //! one there. Whoever inserts a record into an ordered table looks at it afterwards, so it sees the
 //! stamp and aborts if it is below, or the walk finds its record. Then the rules for records hold.
 //! So does whoever writes the first version into a record that an abort has left: it may have come
-//! into the index behind the walk. A record with a version did not, because its first writer looked.
+//! into the index behind the walk. A record with a version did not: its first writer looked.
 //!
 //! # Why what is read stays
 //!
