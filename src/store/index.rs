@@ -152,6 +152,9 @@ impl<I: OrderedKey + Clone> IntoIndexKey for Option<I> {
     }
 }
 
+/// The bounds of a range of entries.
+type Bounds<I, T> = (Bound<Entry<I, T>>, Bound<Entry<I, T>>);
+
 /// A handle to a secondary index with keys `I` of a table with keys `K` and values `V`; cheap to
 /// clone. The index belongs to the table: it is kept whether there is a handle or not.
 ///
@@ -226,7 +229,7 @@ where
     }
 
     /// The entries within `bounds`, as the bounds of the table that holds them.
-    fn bounds(bounds: &impl RangeBounds<I>) -> Bounds<Entry<I, F::Tie>> {
+    fn bounds(bounds: &impl RangeBounds<I>) -> Bounds<I, F::Tie> {
         let (before, behind) = F::ends();
         let low = match bounds.start_bound() {
             Bound::Included(key) => Bound::Included((key, before.clone())),
@@ -242,9 +245,6 @@ where
         (low.map(entry), high.map(entry))
     }
 }
-
-/// A low and a high bound.
-type Bounds<T> = (Bound<T>, Bound<T>);
 
 impl<I, K, V, P, F> Clone for Index<I, K, V, P, F>
 where
