@@ -41,7 +41,8 @@
 //! one there. Whoever inserts a record into an ordered table looks at it afterwards, so it sees the
 //! stamp and aborts if it is below, or the walk finds its record. Then the rules for records hold.
 //! So does whoever writes the first version into a record that an abort has left: it may have come
-//! into the index behind the walk. A record with a version did not, because its first writer looked.
+//! into the index behind the walk. A record with a version did not, because its first writer
+//! looked.
 //!
 //! # Why what is read stays
 //!
@@ -384,4 +385,45 @@ fn check_before_install(cx: &Cx<'_>, write: &WriteEntry<MvtoWords>) -> Step<Mvto
         return Err(Conflict::at(AbortReason::WriteTooOld, write.record));
     }
     Ok(())
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{Store, TransactionError};
+    use std::sync::mpsc::channel;
+
+    /// A reader that has stopped before it looks at a chain may stand on any version of it, and
+    /// none of those is visible to a snapshot.
+    #[test]
+    fn what_a_reader_may_stand_on_is_not_reused() -> Result<(), TransactionError> {
+        const OVERWRITES: u64 = 2_000;
+        let store = Store::builder().build_with::<Mvto>()?;
+        let table = store.table::<u64, u64>("numbers")?;
+        store.transact(|tx| tx.put(&table, 1, 0))?;
+        let (reached, has_reached) = channel();
+        let (let_go, go_on) = channel::<()>();
+        std::thread::scope(|scope| {
+            let (store, table) = (&store, &table);
+            let reader = scope.spawn(move || {
+                step::on(move |point| {
+                    if point == Point::ReadWalk {
+                        reached.send(()).expect("the test waits");
+                        // Until the other end is gone, also because the test has failed.
+                        let _ = go_on.recv();
+                    }
+                });
+                store.view(|tx| Ok(tx.get(table, &1)?.copied()))
+            });
+            has_reached.recv().expect("the reader comes by");
+            let overwrites =
+                (1..=OVERWRITES).try_for_each(|value| store.transact(|tx| tx.put(table, 1, value)));
+            let retired = store.stats().versions_retired;
+            drop(let_go);
+            assert_eq!(reader.join().expect("no panic")?, Some(0));
+            overwrites?;
+            assert!(retired > OVERWRITES / 2, "only {retired} versions wait for the reader");
+            Ok(())
+        })
+    }
 }

@@ -59,8 +59,8 @@
 //! each shard. A transaction that has read a range raises the readers and counts the removers
 //! before the store looks whether a key was inserted into it, which aborts it (`Phantom`). Whoever
 //! inserts a record into an ordered table counts the readers, and so does whoever writes the first
-//! version into a record that an abort has left there; the records in the range have stamps of their
-//! own.
+//! version into a record that an abort has left there; the records in the range have stamps of
+//! their own.
 //!
 //! # Read-only transactions
 //!
