@@ -385,3 +385,50 @@ fn check_before_install(cx: &Cx<'_>, write: &WriteEntry<MvtoWords>) -> Step<Mvto
     }
     Ok(())
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{Store, TransactionError};
+    use std::sync::mpsc::channel;
+
+    /// Transactions that began before a reader overwrite each other while it walks. No snapshot sees
+    /// what they overwrite, and all are above it; but the reader may stand on it.
+    #[test]
+    fn what_a_reader_may_stand_on_is_not_reused() -> Result<(), TransactionError> {
+        const WRITERS: u64 = 64;
+        let store = Store::builder().build_with::<Mvto>()?;
+        let table = store.table::<u64, u64>("numbers")?;
+        store.transact(|tx| tx.put(&table, 1, 0))?;
+        let begin = |value| {
+            let writer = store.begin()?;
+            writer.put(&table, 1, value)?;
+            Ok(writer)
+        };
+        let writers = (1..=WRITERS).map(begin).collect::<Result<Vec<_>, TransactionError>>()?;
+        let (reached, has_reached) = channel();
+        let (let_go, go_on) = channel::<()>();
+        std::thread::scope(|scope| {
+            let (store, table) = (&store, &table);
+            let reader = scope.spawn(move || {
+                step::on(move |point| {
+                    if point == Point::ReadWalk {
+                        reached.send(()).expect("the test waits");
+                        // Until the other end is gone, also because the test has failed.
+                        let _ = go_on.recv();
+                    }
+                });
+                store.view(|tx| Ok(tx.get(table, &1)?.copied()))
+            });
+            has_reached.recv().expect("the reader comes by");
+            writers.into_iter().try_for_each(|writer| writer.commit())?;
+            // One worker visits the janitors of all those, and leaves nothing to them.
+            (2..20_000).try_for_each(|key| store.transact(|tx| tx.put(table, key, 0)))?;
+            let retired = store.stats().versions_retired;
+            drop(let_go);
+            assert_eq!(reader.join().expect("no panic")?, Some(WRITERS));
+            assert!(retired > WRITERS / 2, "only {retired} versions wait for the reader");
+            Ok(())
+        })
+    }
+}

@@ -250,6 +250,24 @@ pub(super) mod tests {
 
     type Numbers<P> = Table<u64, u64, P>;
 
+    /// The record of a key that is in use. Nobody else uses the store.
+    fn record_of<P: Protocol>(
+        store: &Store<P>,
+        table: &Numbers<P>,
+        key: u64,
+    ) -> Option<*mut Record<P::Words>> {
+        let (core, hash) = (table.core(), store.core.hasher.hash_one(key));
+        let is_key = |record: &Record<P::Words>| {
+            let (at, _) = core.schema.key_at(record);
+            // SAFETY: the keys of the table are of this type.
+            unsafe { at.cast::<u64>().read() == key && !record.head().is_dead() }
+        };
+        match core.index(store.core.ring.shard_of(hash)).find(hash, is_key) {
+            Lookup::Found(record) => Some(record),
+            Lookup::Absent(_) => None,
+        }
+    }
+
     /// Shows the protocol's word of a key's newest version. Nobody else uses the store.
     pub(in crate::protocol) fn word_of<P: Protocol, R>(
         store: &Store<P>,
@@ -257,16 +275,7 @@ pub(super) mod tests {
         key: u64,
         show: impl Fn(&<P::Words as Words>::Version) -> R,
     ) -> R {
-        let (core, hash) = (table.core(), store.core.hasher.hash_one(key));
-        let is_key = |record: &Record<P::Words>| {
-            let (at, _) = core.schema.key_at(record);
-            // SAFETY: the keys of the table are of this type.
-            unsafe { at.cast::<u64>().read() == key && !record.head().is_dead() }
-        };
-        let Lookup::Found(record) = core.index(store.core.ring.shard_of(hash)).find(hash, is_key)
-        else {
-            panic!("key {key} has no record");
-        };
+        let record = record_of(store, table, key).expect("the key has a record");
         // SAFETY: the test has the store to itself.
         show(unsafe { &(*(*record).head().version()).word })
     }
@@ -369,6 +378,43 @@ pub(super) mod tests {
     fn what_was_taken_back_never_was() -> Result<(), TransactionError> {
         an_abort_leaves_nothing::<Silo>()?;
         an_abort_leaves_nothing::<TicToc>()
+    }
+
+    /// An insert was taken back, somebody finds its record without a version, the record goes, and
+    /// the key gets another one.
+    fn a_record_without_a_version_goes<P: Protocol>() -> Result<(), TransactionError> {
+        let store = Store::builder().build_with::<P>()?;
+        let table = store.table::<u64, u64>("numbers")?;
+        store.transact(|tx| tx.put(&table, 3, 10))?;
+        let doomed = store.begin()?;
+        doomed.get(&table, &3)?;
+        doomed.put(&table, 9, 99)?;
+        store.transact(|tx| tx.put(&table, 3, 11))?;
+        doomed.put(&table, 3, 99)?;
+        assert_eq!(reason(doomed.commit()), Some(AbortReason::ReadValidation), "{}", P::NAME);
+        assert!(record_of(&store, &table, 9).is_some(), "{}: it stays for a while", P::NAME);
+        let reader = store.begin()?;
+        assert_eq!(reader.get(&table, &9)?, None, "{}", P::NAME);
+        // Takes the other worker, so that what follows is a third one's, which visits both.
+        let _idle = store.begin()?;
+        let goes = (100..100_000).find(|key| {
+            let come = store.transact(|tx| tx.put(&table, *key, 0));
+            let go = store.transact(|tx| tx.remove(&table, key));
+            assert_eq!((come, go), (Ok(()), Ok(true)));
+            record_of(&store, &table, 9).is_none()
+        });
+        assert!(goes.is_some(), "{}: it never goes", P::NAME);
+        store.transact(|tx| tx.put(&table, 9, 1))?;
+        // A write to the key itself would fail on its own.
+        reader.put(&table, 4, 4)?;
+        assert_eq!(reason(reader.commit()), Some(AbortReason::ReadValidation), "{}", P::NAME);
+        Ok(())
+    }
+
+    #[test]
+    fn an_absence_ends_with_its_record() -> Result<(), TransactionError> {
+        a_record_without_a_version_goes::<Silo>()?;
+        a_record_without_a_version_goes::<TicToc>()
     }
 
     /// A record holds one version when nobody refers to the others any more.

@@ -113,6 +113,11 @@ const CASES: &[Case] = &[
         "23",
         "b1 r1(x) b2 d2(x) c2 r1(x) b3 i3(x=10) c3 r1(x) w1(y=11) c1",
     ),
+    case(
+        "a key that came and went without a trace",
+        "23",
+        "b1 r1(x) b2 w2(x=11) w2(p=1) c2 b3 d3(p) c3 k4 w1(p=5) c1",
+    ),
     case("lost remove", "1", "b1 b2 d1(x) u2(x+1) c1 c2"),
     case("lost insert after a remove", "14", "b1 d1(x) c1 b3 b4 i3(x=11) i4(x=12) c4 c3"),
 ];

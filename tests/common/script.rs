@@ -53,6 +53,9 @@ pub enum Deed {
     Scan(Scan),
     /// `m1`: puts many keys behind all letters, so that what holds them grows.
     Crowd,
+    /// `k1`, outside of any transaction: lets other keys come and go one by one, until what was
+    /// removed before is reclaimed as far as it may be.
+    Churn,
     /// `c1`
     Commit,
     /// `a1`
@@ -61,6 +64,9 @@ pub enum Deed {
 
 /// The keys of a crowd: more than one node of an ordered index takes.
 const CROWD: std::ops::Range<u64> = 1_000..1_070;
+
+/// The keys of a churn: enough for every janitor to come round.
+const CHURN: std::ops::Range<u64> = 2_000..2_600;
 
 /// What a transaction has learnt or done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +136,7 @@ impl Script {
                 "l" => Deed::Scan(Scan::Last),
                 "p" => Deed::Scan(Scan::Prefix(key)),
                 "m" => Deed::Crowd,
+                "k" => Deed::Churn,
                 "c" => Deed::Commit,
                 "a" => Deed::Rollback,
                 _ => panic!("no step: {word}"),
@@ -267,6 +274,7 @@ fn act<P: Protocol>(
                 open = None;
                 Ok(())
             }
+            (Deed::Churn, _) => churn(store, table),
             (deed, Some(tx)) => perform(tx, table, deed, &mut entry.actions),
             // It has failed before.
             (_, None) => Ok(()),
@@ -306,8 +314,17 @@ fn perform<P: Protocol>(
                 Keyed::Bytes(table) => at_key(tx, table, (&bytes[..], &bytes), deed, actions)?,
             }
         }
-        Deed::Begin | Deed::BeginView | Deed::Commit | Deed::Rollback => {
+        Deed::Begin | Deed::BeginView | Deed::Commit | Deed::Rollback | Deed::Churn => {
             unreachable!("not inside a transaction")
+        }
+    }
+    Ok(())
+}
+
+fn churn<P: Protocol>(store: &Store<P>, table: &Keyed<P>) -> Result<(), TransactionError> {
+    for key in CHURN {
+        for deed in [Deed::Put(key, 0), Deed::Remove(key)] {
+            store.transact(|tx| perform(tx, table, deed, &mut Vec::new()))?;
         }
     }
     Ok(())
