@@ -287,8 +287,8 @@ impl Contest<'_> {
         let ended = PanicWatch::over(|| session.repetition(self.cores.as_deref()));
         let repetition = match ended {
             Err(panic) => return Ok(CellEnd::Flawed(true, format!("it panicked: {panic}"))),
-            Ok(Err(RunError::Store(error))) => {
-                return Ok(CellEnd::Flawed(false, format!("the store failed: {error}")));
+            Ok(Err(error @ RunError::Store(_))) => {
+                return Ok(CellEnd::Flawed(false, error.to_string()));
             }
             Ok(Err(error)) => return Err(error),
             Ok(Ok(repetition)) => repetition,
