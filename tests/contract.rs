@@ -315,6 +315,37 @@ fn a_drop_that_panics_frees_nothing_twice_and_blocks_nobody() {
     assert!(store.view(|tx| Ok(tx.get(&table, &2)?.is_none())).unwrap());
 }
 
+#[test]
+fn a_drop_that_panics_in_the_janitor_frees_nothing_twice() {
+    let drops = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let store = Store::builder().shards(1).build().unwrap();
+    let table = store.table::<u64, Fused>("t").unwrap();
+    let (mut made, mut panics) = (0, 0);
+    for round in 0..2_000 {
+        // Overwritten for some time, then also removed: a record that is queued twice is freed then.
+        let removes = round > 200 && round % 2 == 0;
+        let work = std::panic::AssertUnwindSafe(|| {
+            store.transact(|tx| {
+                (0..8).try_for_each(|key| match removes {
+                    true => tx.remove(&table, &key).map(drop),
+                    false => tx.put(&table, key, Fused(drops.clone())),
+                })
+            })
+        });
+        made += if removes { 0 } else { 8 };
+        match std::panic::catch_unwind(work) {
+            Ok(outcome) => outcome.unwrap(),
+            Err(_) => panics += 1,
+        }
+    }
+    assert_eq!(panics, 1, "the fuse is lit once");
+    drop(store);
+    drop(table);
+    let dropped = drops.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(dropped <= made, "{dropped} of {made} values were dropped");
+    assert!(dropped + 16 > made, "{dropped} of {made} values were dropped");
+}
+
 /// A key whose equality does what a test tells it to, on this thread.
 #[derive(Debug, Clone, Hash)]
 #[allow(clippy::derived_hash_with_manual_eq, reason = "equal keys are equal; this one looks on")]

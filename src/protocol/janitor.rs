@@ -57,11 +57,14 @@ enum Stage {
     Out(u64),
 }
 
+/// A record with a version to unlink, and when that was overwritten.
+type Queued<W> = (*mut Record<W>, u64);
+
 /// A janitor's queues.
 #[derive(Debug)]
 pub(crate) struct Chores<W: Words> {
     /// Records with a version to unlink, and when it was overwritten; in that order.
-    recent: Queue<(*mut Record<W>, u64)>,
+    recent: Queue<Queued<W>>,
     /// Records with a version that an old snapshot still sees, and that snapshot.
     parked: VecDeque<(*mut Record<W>, u64)>,
     dying: VecDeque<Dying<W>>,
@@ -178,7 +181,7 @@ enum Next {
 
 /// Whether a queued record may be looked at; see [`Live::horizon`].
 #[inline]
-fn is_due<W: Words>(&(_, at): &(*mut Record<W>, u64), live: &Live) -> bool {
+fn is_due<W: Words>(&(_, at): &Queued<W>, live: &Live) -> bool {
     at <= live.horizon()
 }
 
@@ -225,44 +228,55 @@ impl<'a, P: Protocol> Hands<'a, P> {
 
     /// Prunes the records at the front of the queue, `steps` at most, for as long as each is the
     /// common case: its newest version holds a value that every snapshot sees, so what is below is
-    /// seen by none. Returns how many.
+    /// seen by none. Returns how many steps are left, and the record that was not so.
+    ///
+    /// A record leaves the queue before anything is done to it: a value's `Drop` may panic, and one
+    /// whose ticket is returned must not be in a queue.
     #[inline]
-    fn tend_common(&mut self, chores: &mut Chores<P::Words>, steps: usize) -> usize {
+    fn tend_common(
+        &mut self,
+        chores: &mut Chores<P::Words>,
+        mut steps: usize,
+    ) -> (usize, Option<Queued<P::Words>>) {
         let Hands { core, arena, tallies, guard, table } = self;
         let Chores { recent, limbo, live, .. } = chores;
-        let Some(&(first, _)) = recent.first().filter(|_| P::READS == Reads::Snapshot) else {
-            return 0;
+        let Some(&(first, _)) = recent.first() else {
+            return (steps, None);
         };
+        if P::READS == Reads::Newest {
+            return (steps.saturating_sub(1), recent.pop_if(|next| is_due(next, live)));
+        }
         // SAFETY: we hold the tickets of what is in the queue, so the record has not been freed.
         let first = table_of(core, table, unsafe { &*first });
         let mut sink = Sink::new::<P>(first, arena, &core.pool, limbo, guard);
-        let (mut tended, mut longest) = (0, 0);
-        for &(record, _) in
-            recent.as_slice().iter().take(steps).take_while(|next| is_due(next, live))
+        let (mut other, mut longest) = (None, 0);
+        while steps > 0
+            && let Some(next) = recent.pop_if(|next| is_due(next, live))
         {
             step::at(Step::ReclaimPrune);
+            steps -= 1;
             // SAFETY: as above.
-            let target = unsafe { &*record };
-            if !target.try_prune() {
-                break;
+            let target = unsafe { &*next.0 };
+            let mut returned = false;
+            if target.try_prune() {
+                sink.table = table_of(core, table, target);
+                // SAFETY: the prune right is ours; this runs inside an open transaction's pinned
+                // step.
+                let pruned = unsafe { prune::prune_below_newest(target, live, &mut sink) };
+                if let Some((newest, length)) = pruned {
+                    longest = length.max(longest);
+                    returned = return_ticket(target, newest.as_ptr());
+                }
+                target.end_prune();
             }
-            sink.table = table_of(core, table, target);
-            // SAFETY: the prune right is ours; this runs inside an open transaction's pinned step.
-            let pruned = unsafe { prune::prune_below_newest(target, live, &mut sink) };
-            let returned = pruned.is_some_and(|(newest, length)| {
-                longest = length.max(longest);
-                return_ticket(target, newest.as_ptr())
-            });
-            target.end_prune();
             if !returned {
+                other = Some(next);
                 break;
             }
-            tended += 1;
         }
         sink.count(tallies);
         tallies.chain_length_max.raise(longest);
-        recent.advance(tended);
-        tended
+        (steps, other)
     }
 
     /// Prunes one record whose ticket we hold.
@@ -359,6 +373,12 @@ impl<'a, P: Protocol> Hands<'a, P> {
         // SAFETY: tables live as long as the store; a dead record belongs to whoever buried it.
         let core_table = unsafe { &*table };
         let hash = core_table.hash_of(record, &self.core.hasher);
+        // SAFETY: as above.
+        if hash as u32 != unsafe { &*record }.hash {
+            // The key's `Hash` has changed its mind: where the record is nobody can tell any more,
+            // so it stays there.
+            return;
+        }
         let shard = self.core.ring.shard_of(hash);
         let index = core_table.index(shard);
         if matches!(stage, Stage::InHashIndex) && !index.remove(record, hash) {
@@ -446,11 +466,10 @@ impl<'a, P: Protocol> Hands<'a, P> {
         }
         let mut left = steps;
         while left > 0 && due(chores) {
-            let tended = self.tend_common(chores, left);
-            left -= tended;
-            if tended == 0 {
-                left -= 1;
-                self.tend_first(chores);
+            let other;
+            (left, other) = self.tend_common(chores, left);
+            if let Some(other) = other {
+                self.tend_other(chores, other);
             }
         }
         for _ in 0..2.min(chores.parked.len()) {
@@ -471,12 +490,9 @@ impl<'a, P: Protocol> Hands<'a, P> {
         }
     }
 
-    /// Tends the first record of the queue.
+    /// Tends a record that is not the common case.
     #[cold]
-    fn tend_first(&mut self, chores: &mut Chores<P::Words>) {
-        let Some((record, at)) = chores.recent.pop() else {
-            return;
-        };
+    fn tend_other(&mut self, chores: &mut Chores<P::Words>, (record, at): Queued<P::Words>) {
         match self.tend(chores, record) {
             Next::Done => {}
             // To the back, as if its newest version were overwritten now.

@@ -73,7 +73,11 @@ impl<W: Words, O: KeyOrder<W>> Indexes<'_, W, O> {
             let mut retire = |retired| replaced(Replaced::Ordered(retired));
             match ordered.insert(record, self.order, &mut retire) {
                 Inserted::Yes => visible(),
-                Inserted::Exists(other) if fault::on(Fault::HelpNobody) => {
+                // SAFETY: `other` was found in the ordered index by this pinned step.
+                Inserted::Exists(other)
+                    if fault::on(Fault::HelpNobody)
+                        || !unsafe { Self::have_one_key(&*other, &*record, &same_key) } =>
+                {
                     return Inserted::Exists(other);
                 }
                 Inserted::Exists(other) => {
@@ -94,6 +98,17 @@ impl<W: Words, O: KeyOrder<W>> Indexes<'_, W, O> {
             }
             failed => failed,
         }
+    }
+
+    /// Whether two records that the order holds for one key have equal keys. A key type whose order
+    /// is coarser than its equality breaks its promise; entering a record under another key's hash
+    /// would let it be freed while it is there.
+    fn have_one_key(
+        one: &Record<W>,
+        other: &Record<W>,
+        same_key: &impl Fn(&Record<W>, &Record<W>) -> bool,
+    ) -> bool {
+        one.hash == other.hash && same_key(one, other)
     }
 
     /// Enters a record in the hash index, if neither it nor one with its key is there.

@@ -29,18 +29,14 @@
 //! and one is still missing, its copier may have been suspended: others copy it again. Copying a
 //! record twice ends in the same slot (invariant 1), so nobody waits for anybody.
 
+mod buckets;
+
 use super::Words;
 use super::record::Record;
-use crate::reclaim::arena::{HUGE_PAGE, advise_huge_pages};
 use crate::sync::step::{self, Step};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fault};
-use std::alloc::{Layout, alloc, dealloc};
-use std::ptr::NonNull;
+use buckets::{BUCKET_SLOTS, Buckets, EMPTY};
 
-#[cfg(not(loom))]
-const BUCKET_SLOTS: usize = 8;
-#[cfg(loom)]
-const BUCKET_SLOTS: usize = 2;
 #[cfg(not(loom))]
 const BUCKETS_MIN: usize = 8;
 #[cfg(loom)]
@@ -50,7 +46,6 @@ const CHUNK_BUCKETS: usize = 32;
 #[cfg(loom)]
 const CHUNK_BUCKETS: usize = 1;
 
-const EMPTY: u64 = 0;
 const FROZEN: u64 = 1;
 const DELETED: u64 = 2;
 const ADDRESS: u64 = 0x0000_ffff_ffff_fff0;
@@ -73,11 +68,6 @@ const SAMPLE_MAX: u64 = 16;
 fn holds_record_of(word: u64, hash: u64) -> bool {
     // With equal bits the difference is the address and the two tags; below it there are none.
     (word ^ (hash & TAG)).wrapping_sub(ADDRESS_MIN) < ADDRESS
-}
-
-#[repr(align(64))]
-struct Bucket {
-    slots: [AtomicU64; BUCKET_SLOTS],
 }
 
 /// An array of buckets, and what its growth needs.
@@ -129,64 +119,13 @@ impl<W: Words> Array<W> {
         let hash = hash as u32 as usize;
         let bucket = (hash + place / BUCKET_SLOTS) & self.mask;
         // SAFETY: the mask is the number of buckets minus one.
-        let bucket = unsafe { self.buckets.base.add(bucket).as_ref() };
+        let bucket = unsafe { self.buckets.at(bucket) };
         &bucket.slots[((hash >> SLOT_SHIFT) + place) % BUCKET_SLOTS]
     }
 
     #[inline]
     fn prefetch(&self, hash: u64) {
         prefetch_line(std::ptr::from_ref(self.slot(hash, 0)).cast());
-    }
-}
-
-/// The memory of an array. Huge pages have to be asked for before the memory is touched, and
-/// aligned: lookups go to random lines, and with small pages each costs a page walk as well.
-struct Buckets {
-    base: NonNull<Bucket>,
-    len: usize,
-}
-
-// SAFETY: an owned slice of atomics.
-unsafe impl Send for Buckets {}
-// SAFETY: as above.
-unsafe impl Sync for Buckets {}
-
-impl Buckets {
-    fn layout(len: usize) -> Option<Layout> {
-        let layout = Layout::array::<Bucket>(len).ok()?;
-        let huge = layout.size() >= HUGE_PAGE;
-        if huge { layout.align_to(HUGE_PAGE).ok() } else { Some(layout) }
-    }
-
-    fn allocate(len: usize) -> Option<Self> {
-        let layout = Self::layout(len)?;
-        // SAFETY: an array has at least one bucket.
-        let base: NonNull<Bucket> = NonNull::new(unsafe { alloc(layout) })?.cast();
-        advise_huge_pages(base.as_ptr().cast(), layout.size());
-        for bucket in 0..len {
-            let empty = Bucket { slots: std::array::from_fn(|_| AtomicU64::new(EMPTY)) };
-            // SAFETY: within the allocation, and not shared yet.
-            unsafe { base.add(bucket).write(empty) };
-        }
-        Some(Buckets { base, len })
-    }
-}
-
-impl std::ops::Deref for Buckets {
-    type Target = [Bucket];
-
-    #[inline]
-    fn deref(&self) -> &[Bucket] {
-        // SAFETY: `len` buckets were written here, and live as long as `self`.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) }
-    }
-}
-
-impl Drop for Buckets {
-    fn drop(&mut self) {
-        let layout = Self::layout(self.len).expect("valid when it was allocated");
-        // SAFETY: allocated with this layout; a bucket has nothing to drop.
-        unsafe { dealloc(self.base.as_ptr().cast(), layout) };
     }
 }
 
@@ -271,7 +210,7 @@ impl<W: Words> HashIndex<W> {
         // Acquire: pairs with the AcqRel exchange in `finish_growth`.
         let array = self.current.load(Ordering::Acquire);
         // SAFETY: an array is freed after every transaction that began before it was replaced has
-        // ended and a grace period has passed (`Retired::Array`), so it outlives this operation.
+        // ended and a grace period has passed (`Garbage::Array`), so it outlives this operation.
         unsafe { &*array }
     }
 
@@ -302,12 +241,13 @@ impl<W: Words> HashIndex<W> {
         while first < 2 {
             // SeqCst: as in `probe`.
             let word = array.slot(hash, first).load(Ordering::SeqCst);
-            let record = (word & ADDRESS) as usize as *mut Record<W>;
-            // SAFETY: as in `probe`.
-            if holds_record_of(word, hash) && matches(unsafe { &*record }) {
-                return Lookup::Found(record);
-            }
-            if word & !FROZEN == EMPTY {
+            if holds_record_of(word, hash) {
+                let record = (word & ADDRESS) as usize as *mut Record<W>;
+                // SAFETY: as in `probe`.
+                if matches(unsafe { &*record }) {
+                    return Lookup::Found(record);
+                }
+            } else if word & !FROZEN == EMPTY {
                 break;
             }
             first += 1;
@@ -350,7 +290,7 @@ impl<W: Words> HashIndex<W> {
             if holds_record_of(word, hash) {
                 let record = (word & ADDRESS) as usize as *mut Record<W>;
                 // SAFETY: a record is freed after every transaction that could have found it here
-                // has ended (`Retired::Record`).
+                // has ended (`Garbage::Record`).
                 if matches(unsafe { &*record }) {
                     return Probe::Match(record);
                 }
@@ -707,140 +647,9 @@ impl<W: Words> Drop for HashIndex<W> {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::storage::NoWords;
-    use std::sync::Mutex;
-    use std::sync::mpsc::channel;
-
-    /// A copier that stops before it freezes a bucket, and goes on when everything is long copied,
-    /// must not bring back a record that was removed meanwhile.
-    #[test]
-    fn a_late_copier_brings_back_no_removed_record() {
-        const HASH: u64 = 3;
-        let index = HashIndex::<NoWords>::new().expect("memory");
-        let record = Record::<NoWords>::new(std::ptr::null_mut(), HASH, 0, 0);
-        let record = std::ptr::from_ref(&record).cast_mut();
-        let inserted = index.insert(record, HASH, |_| false, &mut drop);
-        assert!(matches!(inserted, Inserted::Yes));
-        assert!(index.begin_growth(index.current()));
-        let replaced = Mutex::new(None);
-        let mut retire = |array| *replaced.lock().expect("no panic") = Some(array);
-        let (stopped, has_stopped) = channel();
-        let (go_on, told) = channel::<()>();
-        std::thread::scope(|scope| {
-            let (index, mut late_retire) = (&index, retire);
-            let late = scope.spawn(move || {
-                let mut stops = true;
-                step::on(move |step| {
-                    if step == Step::GrowCopy && std::mem::take(&mut stops) {
-                        stopped.send(()).expect("the test waits");
-                        told.recv().expect("the test lets it go on");
-                    }
-                });
-                index.assist(&mut late_retire);
-            });
-            has_stopped.recv().expect("it copies");
-            index.finish_copy(&mut retire);
-            assert!(replaced.lock().expect("no panic").is_some(), "somebody else has finished");
-            // A copier may be left, so this has to wait until the old array is freed.
-            let removed = index.remove(record, HASH);
-            go_on.send(()).expect("it waits");
-            late.join().expect("no panic");
-            let freed = replaced.lock().expect("no panic").take();
-            drop(freed);
-            index.settle();
-            assert!(removed || index.remove(record, HASH), "nothing is in the way any more");
-        });
-        assert!(matches!(index.find(HASH, |_| true), Lookup::Absent(_)), "it is back");
-    }
-}
+mod tests;
 
 /// Run with `RUSTFLAGS="--cfg loom" cargo test --lib --release --no-default-features loom`. The
 /// model's index has buckets of two slots and copies one bucket at a time.
 #[cfg(all(test, loom))]
-mod loom_tests {
-    use super::*;
-    use crate::storage::NoWords;
-    use crate::sync::fault::{Armed, Fault};
-    fn new_index() -> &'static HashIndex<NoWords> {
-        Box::leak(Box::new(HashIndex::new().expect("memory")))
-    }
-
-    fn record(hash: u32) -> *mut Record<NoWords> {
-        let record = Record::new(std::ptr::null_mut(), u64::from(hash), 0, 0);
-        Box::into_raw(Box::new(record))
-    }
-
-    fn insert(index: &HashIndex<NoWords>, hash: u32) -> Inserted<NoWords> {
-        let same = |found: &Record<NoWords>| found.hash == hash;
-        // Arrays are leaked: the model has no grace periods.
-        index.insert(record(hash), u64::from(hash), same, &mut |old| std::mem::forget(old))
-    }
-
-    fn finds(index: &HashIndex<NoWords>, hash: u32) -> bool {
-        let found = index.find(u64::from(hash), |record| record.hash == hash);
-        matches!(found, Lookup::Found(_))
-    }
-
-    /// One thread inserts while the other starts a growth and finishes it.
-    fn insert_against_growth() {
-        bounded(|| {
-            let index = new_index();
-            let other = loom::thread::spawn(move || assert_eq!(insert(index, 2), Inserted::Yes));
-            // One record is enough to make the smallest array grow.
-            assert_eq!(insert(index, 3), Inserted::Yes);
-            index.finish_copy(&mut |old| std::mem::forget(old));
-            other.join().expect("its assertion holds");
-            assert!(finds(index, 2) && finds(index, 3), "lost an insert");
-        });
-    }
-
-    /// A key that was there is found while its slot is frozen, copied and left behind.
-    #[test]
-    fn loom_a_reader_finds_its_key_throughout_growth() {
-        let _armed = Armed::new(None);
-        bounded(|| {
-            let index = new_index();
-            assert_eq!(insert(index, 1), Inserted::Yes);
-            let other = loom::thread::spawn(move || {
-                index.finish_copy(&mut |old| std::mem::forget(old));
-            });
-            assert!(finds(index, 1), "lost a key that was there");
-            other.join().expect("no assertion there");
-            assert!(finds(index, 1), "lost a key that was there");
-        });
-    }
-
-    fn bounded(model: impl Fn() + Sync + Send + 'static) {
-        let mut bounds = loom::model::Builder::new();
-        bounds.preemption_bound = Some(2);
-        bounds.check(model);
-    }
-
-    #[test]
-    fn loom_growth_loses_no_insert() {
-        let _armed = Armed::new(None);
-        insert_against_growth();
-    }
-
-    #[test]
-    #[should_panic(expected = "lost an insert")]
-    fn loom_copying_without_freezing_is_caught() {
-        let _armed = Armed::new(Some(Fault::CopyUnfrozen));
-        insert_against_growth();
-    }
-
-    /// Two inserts of one key: exactly one wins, growth or not.
-    #[test]
-    fn loom_a_key_is_inserted_once() {
-        let _armed = Armed::new(None);
-        bounded(|| {
-            let index = new_index();
-            let other = loom::thread::spawn(move || insert(index, 2) == Inserted::Yes);
-            let mine = insert(index, 2) == Inserted::Yes;
-            let theirs = other.join().expect("no assertion there");
-            assert!(mine != theirs, "inserted by both or by none");
-        });
-    }
-}
+mod models;

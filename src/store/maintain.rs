@@ -95,7 +95,12 @@ where
         others()?;
         let mut faithful = true;
         if let Some((entry, owner)) = to {
-            faithful &= transaction.insert(&self.entries, entry, owner)?;
+            let inserted = transaction.insert(&self.entries, entry, owner)?;
+            if F::UNIQUE && !inserted {
+                // It was free a moment ago: somebody else has committed it.
+                return Err(transaction.meet(Conflict::new(AbortReason::ReadValidation)));
+            }
+            faithful &= inserted;
         }
         if let Some((entry, _)) = from {
             faithful &= transaction.remove(&self.entries, &entry)?;

@@ -359,7 +359,8 @@ fn dispose_write<P: Protocol>(cx: &mut Context<'_, P>, write: &WriteEntry<P::Wor
     // SAFETY: tables live as long as the store.
     let table = unsafe { &*write.table };
     let version = NonNull::new(write.version).expect("a private write has its version");
-    if write.shown {
+    // A record that never came into the index was shown to nobody.
+    if write.shown && write.kind != WriteKind::Insert {
         return cx.supersede_version(table, version);
     }
     cx.free_private_version(table, version);

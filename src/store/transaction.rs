@@ -529,6 +529,10 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     /// Rolls the transaction back. Return what this returns from the closure of
     /// [`Store::transact`]: it is not tried again.
     pub fn rollback(&self) -> TransactionError {
+        if self.state.get() == State::Busy {
+            // From a function of the user's that an operation has called: the operation goes on.
+            return Error::Busy.into();
+        }
         self.state.set(State::Failed);
         Abort::new(AbortReason::User).into()
     }

@@ -47,7 +47,10 @@ impl<T> Roll<T> {
     }
 
     /// Adds an entry; false, and it is dropped, if the list is sealed.
-    pub(crate) fn push(&self, value: T) -> bool {
+    pub(crate) fn push(&self, value: T) -> bool
+    where
+        T: Send,
+    {
         // Relaxed: we do not look at the entry before; whoever acquires ours acquires it too, by
         // the release sequence.
         let mut head = self.head.load(Ordering::Relaxed);
