@@ -1,4 +1,5 @@
-//! Secondary indexes: what is found through them, what is refused, and what a failure leaves.
+//! Secondary indexes: what is found through them, what is refused, and what a failure leaves. With
+//! the default protocol; `secondary_model.rs` holds every protocol to what matters most.
 
 #[macro_use]
 mod common;
@@ -6,18 +7,14 @@ mod common;
 #[path = "common/indexed.rs"]
 mod indexed;
 
-use chronolith::protocol::{self, Protocol, Ranges, Visitor};
 use chronolith::{Error, Store, TransactionError};
 use indexed::{Found, Indexed, Row, keys, not_unique, row};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-for_each_protocol! {
-    fn rows_are_found_by_their_index_keys<P>(store) {
-        if P::RANGES == Ranges::Unsupported {
-            continue;
-        }
+on_each_shard_count! {
+    fn rows_are_found_by_their_index_keys(store) {
         let Indexed { rows, by_city, by_badge } = Indexed::new(&store);
         store.transact(|tx| {
             (0..60).try_for_each(|key| tx.put(&rows, key, row(key % 6, 1000 - key, key)))?;
@@ -57,10 +54,7 @@ for_each_protocol! {
         }).unwrap();
     }
 
-    fn a_transaction_finds_its_own_writes<P>(store) {
-        if P::RANGES == Ranges::Unsupported {
-            continue;
-        }
+    fn a_transaction_finds_its_own_writes(store) {
         let Indexed { rows, by_city, by_badge } = Indexed::new(&store);
         store.transact(|tx| {
             (0..4).try_for_each(|key| tx.put(&rows, key, row(key, key, 0)))
@@ -91,10 +85,7 @@ for_each_protocol! {
         }).unwrap();
     }
 
-    fn a_second_row_with_a_unique_key_is_refused<P>(store) {
-        if P::RANGES == Ranges::Unsupported {
-            continue;
-        }
+    fn a_second_row_with_a_unique_key_is_refused(store) {
         let Indexed { rows, by_city, by_badge } = Indexed::new(&store);
         store.transact(|tx| {
             (1..4).try_for_each(|key| tx.put(&rows, key, row(1, key, 0)))
@@ -127,13 +118,9 @@ for_each_protocol! {
         }).unwrap();
     }
 
-    fn what_cannot_be_declared_is_an_error<P>(store) {
+    fn what_cannot_be_declared_is_an_error(store) {
         let rows = store.table::<u64, u64>("rows").unwrap();
         let declare = |name: &str| store.index(&rows, name, |value: &u64| *value).map(|_| ());
-        if P::RANGES == Ranges::Unsupported {
-            assert_eq!(declare("a"), Err(Error::NoRanges { protocol: P::NAME }));
-            continue;
-        }
         let named = |index: &str| index.to_string();
         store.table::<u64, u64>("rows.taken").unwrap();
         assert_eq!(declare("taken"), Err(Error::IndexExists { index: named("rows.taken") }));
@@ -150,7 +137,7 @@ for_each_protocol! {
         // The first write decides, whatever becomes of it.
         assert_eq!(declare("c"), Err(Error::IndexTooLate { index: named("rows.c") }));
         assert_eq!(declare("a"), Err(Error::IndexExists { index: named("rows.a") }));
-        let other = Store::builder().build_with::<P>().unwrap();
+        let other = Store::new();
         let foreign = other.table::<u64, u64>("rows").unwrap();
         let error = store.index(&foreign, "d", |value: &u64| *value).unwrap_err();
         assert_eq!(error, Error::ForeignTable { table: named("rows") });
@@ -161,10 +148,7 @@ for_each_protocol! {
         assert_eq!(read_only, Error::ReadOnly.into());
     }
 
-    fn a_row_that_keeps_its_index_key_leaves_the_index_alone<P>(store) {
-        if P::RANGES == Ranges::Unsupported {
-            continue;
-        }
+    fn a_row_that_keeps_its_index_key_leaves_the_index_alone(store) {
         let Indexed { rows, .. } = Indexed::new(&store);
         store.transact(|tx| tx.put(&rows, 1, row(1, 1, 0))).unwrap();
         let tx = store.begin().unwrap();
@@ -183,10 +167,7 @@ for_each_protocol! {
         tx.commit().unwrap();
     }
 
-    fn strings_are_keys_and_values<P>(store) {
-        if P::RANGES == Ranges::Unsupported {
-            continue;
-        }
+    fn strings_are_keys_and_values(store) {
         let words = store.ordered_table::<str, [u8]>("words").unwrap();
         let by_first = store.index(&words, "first", |word| {
             word.first().map(|&first| char::from(first).to_string())
@@ -215,10 +196,7 @@ for_each_protocol! {
         }).unwrap();
     }
 
-    fn a_function_that_panics_has_written_nothing<P>(store) {
-        if P::RANGES == Ranges::Unsupported {
-            continue;
-        }
+    fn a_function_that_panics_has_written_nothing(store) {
         let rows = store.table::<u64, u64>("rows").unwrap();
         let halves = store.index(&rows, "halves", |value: &u64| value / 2).unwrap();
         let explosive = |value: &u64| if *value == 13 { panic!("no key") } else { *value };
@@ -246,10 +224,7 @@ for_each_protocol! {
         }).unwrap();
     }
 
-    fn a_function_that_changes_its_mind_commits_nothing<P>(store) {
-        if P::RANGES == Ranges::Unsupported {
-            continue;
-        }
+    fn a_function_that_changes_its_mind_commits_nothing(store) {
         let rows = store.table::<u64, u64>("rows").unwrap();
         let mind = std::sync::Arc::new(AtomicU64::new(0));
         let changed = std::sync::Arc::clone(&mind);
@@ -273,10 +248,7 @@ for_each_protocol! {
     }
 
     /// Whether it comes before or behind the first write, an index has all rows or does not exist.
-    fn an_index_is_declared_before_the_first_write_or_not_at_all<P>(store) {
-        if P::RANGES == Ranges::Unsupported {
-            continue;
-        }
+    fn an_index_is_declared_before_the_first_write_or_not_at_all(store) {
         for round in 0..40 {
             let rows = store.table::<u64, u64>(&format!("rows{round}")).unwrap();
             let begin = std::sync::Barrier::new(3);
