@@ -392,8 +392,8 @@ mod tests {
     use crate::{Store, TransactionError};
     use std::sync::mpsc::channel;
 
-    /// Transactions that began before a reader overwrite each other while it walks. No snapshot sees
-    /// what they overwrite, and all are above it; but the reader may stand on it.
+    /// Transactions that began before a reader overwrite each other while it walks. No snapshot
+    /// sees what they overwrite, and all are above it; but the reader may stand on it.
     #[test]
     fn what_a_reader_may_stand_on_is_not_reused() -> Result<(), TransactionError> {
         const WRITERS: u64 = 64;
