@@ -73,10 +73,9 @@ impl<W: Words, O: KeyOrder<W>> Indexes<'_, W, O> {
             let mut retire = |retired| replaced(Replaced::Ordered(retired));
             match ordered.insert(record, self.order, &mut retire) {
                 Inserted::Yes => visible(),
-                // SAFETY: `other` was found in the ordered index by this pinned step.
                 Inserted::Exists(other)
                     if fault::on(Fault::HelpNobody)
-                        || !unsafe { Self::have_one_key(&*other, &*record, &same_key) } =>
+                        || !Self::have_one_key(other, record, &same_key) =>
                 {
                     return Inserted::Exists(other);
                 }
@@ -104,11 +103,13 @@ impl<W: Words, O: KeyOrder<W>> Indexes<'_, W, O> {
     /// is coarser than its equality breaks its promise; entering a record under another key's hash
     /// would let it be freed while it is there.
     fn have_one_key(
-        one: &Record<W>,
-        other: &Record<W>,
+        found: *mut Record<W>,
+        own: *mut Record<W>,
         same_key: &impl Fn(&Record<W>, &Record<W>) -> bool,
     ) -> bool {
-        one.hash == other.hash && same_key(one, other)
+        // SAFETY: found in the ordered index by this pinned step, and the caller's own.
+        let (found, own) = unsafe { (&*found, &*own) };
+        found.hash == own.hash && same_key(found, own)
     }
 
     /// Enters a record in the hash index, if neither it nor one with its key is there.
