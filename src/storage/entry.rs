@@ -277,3 +277,58 @@ mod models {
         a_removal_beside_a_helper();
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::storage::NoWords;
+    use crate::storage::hash_index::Lookup;
+    use std::cmp;
+
+    /// An order that breaks its promise: all keys are one to it.
+    struct Blunt;
+
+    impl KeyOrder<NoWords> for Blunt {
+        fn exact(&self) -> bool {
+            true
+        }
+
+        unsafe fn head(&self, _record: *const Record<NoWords>, _skip: u32) -> u64 {
+            0
+        }
+
+        unsafe fn shared(
+            &self,
+            _low: *const Record<NoWords>,
+            _high: *const Record<NoWords>,
+        ) -> u32 {
+            0
+        }
+
+        unsafe fn compare(
+            &self,
+            _one: *const Record<NoWords>,
+            _other: *const Record<NoWords>,
+        ) -> cmp::Ordering {
+            cmp::Ordering::Equal
+        }
+    }
+
+    #[test]
+    fn nobody_helps_a_record_in_under_the_hash_of_another_key() {
+        let hashes = [1, 2 | 7 << 48];
+        let [mut first, mut second] =
+            hashes.map(|hash| Record::<NoWords>::new(std::ptr::null_mut(), hash, 0, 0));
+        let index = HashIndex::new().expect("memory");
+        let ordered = OrderedIndex::new().expect("memory");
+        let indexes = Indexes { hash: &index, ordered: Some(&ordered), order: &Blunt };
+        let mut enter = |record: &mut Record<NoWords>, hash| {
+            let same = |one: &Record<NoWords>, other: &Record<NoWords>| std::ptr::eq(one, other);
+            indexes.enter(std::ptr::from_mut(record), hash, same, || {}, &mut |_| {})
+        };
+        assert!(matches!(enter(&mut first, hashes[0]), Inserted::Yes));
+        assert!(matches!(enter(&mut second, hashes[1]), Inserted::Exists(_)));
+        assert!(matches!(index.find(hashes[0], |_| true), Lookup::Found(_)));
+        assert!(matches!(index.find(hashes[1], |_| true), Lookup::Absent(_)));
+    }
+}
