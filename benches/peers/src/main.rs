@@ -27,8 +27,8 @@
 //!   and so depends on it least; with a better allocator the others would gain, most of all with
 //!   two threads.
 //! * Chronolith and papaya hash with ahash here, and so does the map in front of fast-stm's
-//!   variables. SurrealMX keeps its keys in order, for which it pays; where Chronolith does not, the
-//!   case needs no order.
+//!   variables. SurrealMX keeps its keys in order, for which it pays; where Chronolith does not, no
+//!   order is used.
 //! * Keys are `u64`; SurrealMX's are bytes, and so the same in big-endian.
 //! * Scans begin at a record and have no upper bound but a number of records. Of each they look at
 //!   the key and at both cache lines of the value, in place, in all stores.
@@ -116,8 +116,8 @@ fn main() -> ExitCode {
     let threads = options.threads.map_or(cores, usize::from);
     let plan = Plan { time, rounds: usize::from(options.rounds), seed: options.seed };
     println!(
-        "{} records of 8 + 100 bytes, loaded in {} order, {} rounds of {} s, seed {}, {cores} cores, \
-         system allocator",
+        "{} records of 8 + 100 bytes, loaded in {} order, {} rounds of {} s, seed {}, \
+         {cores} cores, system allocator",
         options.records,
         if options.scattered { "a scattered" } else { "their" },
         options.rounds,

@@ -1,5 +1,5 @@
-//! crossbeam-skiplist: a concurrent ordered map *without* transactions. A scan sees each entry as it
-//! is when the scan comes to it, not all of them at one moment.
+//! crossbeam-skiplist: a concurrent ordered map *without* transactions. A scan sees each entry as
+//! it is when the scan comes to it, not all of them at one moment.
 
 use super::{Ordered, Peer, Value, fresh, touch, touch_entry};
 use crossbeam_skiplist::SkipMap;
