@@ -110,6 +110,11 @@ pub(crate) trait KeyOrder<W: Words> {
     ///
     /// As for `head`.
     unsafe fn compare(&self, one: *const Record<W>, other: *const Record<W>) -> cmp::Ordering;
+
+    /// How many cache lines of a record a walk is about to read: a hint.
+    fn lines(&self) -> usize {
+        1
+    }
 }
 
 /// A key that is looked for.
@@ -452,7 +457,7 @@ impl<W: Words> OrderedIndex<W> {
         let low = leaf.node.low.map_or(Bound::Unbounded, |fence| Bound::Included(bound(fence)));
         let high = leaf.node.high.map_or(Bound::Unbounded, |fence| Bound::Excluded(bound(fence)));
         let mut cursor = self.range(low, high, order);
-        while let Some(record) = cursor.next(&mut |_| {}) {
+        while let Some((_, record)) = cursor.next(&mut |_| {}) {
             // Both are in order, so what was passed here does not come again. A record that was
             // removed before the witness was made is not among them; its address may be reused.
             match held.iter().position(|&place| leaf.record(usize::from(place)) == record) {

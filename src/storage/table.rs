@@ -427,6 +427,11 @@ impl<W: Words> KeyOrder<W> for TableCore<W> {
         // SAFETY: as in `hash_of`.
         unsafe { (self.order().compare)((at, len), (other_at, other_len)) }
     }
+
+    #[inline]
+    fn lines(&self) -> usize {
+        self.schema.lines_of_record()
+    }
 }
 
 impl<W: Words> Drop for TableCore<W> {

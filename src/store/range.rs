@@ -504,13 +504,11 @@ where
         let ((low, high), shard, walk_number) = (self.bounds, walk.shard, self.number);
         let ranges = &mut cx.worker.access.ranges;
         let table = std::ptr::from_ref(self.table);
-        let record = walk.cursor.next(&mut |witness| {
+        walk.next = walk.cursor.next(&mut |witness| {
             if recorded {
                 ranges.push(RangeEntry { witness, table, shard, walk: walk_number, low, high });
             }
         });
-        // SAFETY: as in `next_record`.
-        walk.next = record.map(|record| (unsafe { self.table.head(record, 0) }, record));
     }
 }
 

@@ -10,6 +10,8 @@
 //! * *SurrealMX* 1.x: an in-memory transactional store; write transactions are serializable.
 //! * *fast-stm*: software transactional memory; serializable, single-version, no index.
 //! * *papaya*: a concurrent hash map *without* transactions. It is no rival but the upper bound.
+//! * *crossbeam-skiplist*'s `SkipMap`, in the cases that need an order: a concurrent ordered map
+//!   *without* transactions. A scan of it is none of one moment.
 //!
 //! Keys are 8 bytes and values 100. In each round every store runs for one short window, in an
 //! order that rotates; the table gives the median over the rounds, and the ratio is the median of
@@ -25,8 +27,16 @@
 //!   and so depends on it least; with a better allocator the others would gain, most of all with
 //!   two threads.
 //! * Chronolith and papaya hash with ahash here, and so does the map in front of fast-stm's
-//!   variables. SurrealMX keeps its keys in order, for which it pays and which no case uses. Its
-//!   keys are bytes.
+//!   variables. SurrealMX keeps its keys in order, for which it pays; where Chronolith does not, no
+//!   order is used.
+//! * Keys are `u64`; SurrealMX's are bytes, and so the same in big-endian.
+//! * Scans begin at a record and have no upper bound but a number of records. Of each they look at
+//!   the key and at both cache lines of the value, in place, in all stores.
+//! * Records are loaded in the order of their keys, so that neighbours in the order are neighbours
+//!   in memory, too: good for scans, the more so for those that do not fetch ahead. With
+//!   `--scattered` they are not, as in a table that was filled in any other order.
+//! * ycsb-e adds records, the more of them the faster a store is: it does its next scans with a
+//!   larger index.
 //! * fast-stm's map never changes, so its index is free of any cost of concurrency. It is built
 //!   without `wait-on-retry`, which nobody here uses, and with `hash-registers`; against its
 //!   default features that made no difference that we could tell from noise.
@@ -43,7 +53,7 @@ mod requests;
 mod stores;
 mod table;
 
-use cases::{CASES, Case, Stores};
+use cases::{CASES, Case, Data, Stores};
 use clap::Parser;
 use contest::Plan;
 use std::process::ExitCode;
@@ -67,8 +77,11 @@ struct Options {
     /// The seed of the requests
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// Only these cases, by name: read, modify, ycsb-a, ycsb-b, ycsb-f, crowd, batch [default: all
-    /// but batch, which takes several gigabytes]
+    /// Load the records in a scattered order and not in that of their keys
+    #[arg(long)]
+    scattered: bool,
+    /// Only these cases, by name: read, modify, ycsb-a, ycsb-b, ycsb-f, crowd, ordered-read, scan,
+    /// ycsb-e, batch [default: all but batch, which takes several gigabytes]
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -77,7 +90,7 @@ struct Options {
 fn chosen(only: &[String]) -> Result<Vec<&'static Case>, String> {
     static ALL: [Case; CASES.len()] = CASES;
     if only.is_empty() {
-        return Ok(ALL.iter().filter(|case| !case.large).collect());
+        return Ok(ALL.iter().filter(|case| case.data != Data::Tenfold).collect());
     }
     let find = |name: &String| {
         let found = ALL.iter().find(|case| case.name == name);
@@ -103,15 +116,20 @@ fn main() -> ExitCode {
     let threads = options.threads.map_or(cores, usize::from);
     let plan = Plan { time, rounds: usize::from(options.rounds), seed: options.seed };
     println!(
-        "{} records of 8 + 100 bytes, {} rounds of {} s, seed {}, {cores} cores, system allocator",
-        options.records, options.rounds, options.seconds, options.seed
+        "{} records of 8 + 100 bytes, loaded in {} order, {} rounds of {} s, seed {}, \
+         {cores} cores, system allocator",
+        options.records,
+        if options.scattered { "a scattered" } else { "their" },
+        options.rounds,
+        options.seconds,
+        options.seed
     );
     println!("ratio: the first row of a case to this one, median over the rounds");
     table::heading();
-    let stores = Stores::new(options.records);
+    let stores = Stores::new(options.records, options.scattered);
     for case in cases {
-        let large = case.large.then(|| Stores::new(10 * options.records));
-        let stores = large.as_ref().unwrap_or(&stores);
+        let own = stores.for_case(case);
+        let stores = own.as_ref().unwrap_or(&stores);
         let contestants = case.contestants(stores, threads);
         let windows = contest::rounds(&contestants, case.mix, stores.records(), plan);
         table::print(case.name, case.what, &contestants, &windows);

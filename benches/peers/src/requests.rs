@@ -15,24 +15,35 @@ pub enum Kind {
     Modify,
 }
 
-/// One operation, in one word: the less the loop has to read, the more it measures the stores.
+/// One operation, on a key or on a range, in one word: the less the loop has to read, the more it
+/// measures the stores.
 #[derive(Debug, Clone, Copy)]
 pub struct Request(u64);
 
 impl Request {
     /// One operation on a key.
     pub fn new(key: u64, kind: Kind) -> Self {
-        Request(key << 2 | kind as u64)
+        Request(key << 8 | kind as u64)
+    }
+
+    /// A scan of `len` records from this key on; of none, an insert of a new key there.
+    fn scan(key: u64, len: u8) -> Self {
+        Request(key << 8 | u64::from(len))
     }
 
     /// The key.
     pub fn key(self) -> u64 {
-        self.0 >> 2
+        self.0 >> 8
+    }
+
+    /// How many records a scan reads; 0 is an insert.
+    pub fn scan_len(self) -> usize {
+        usize::from(self.0 as u8)
     }
 
     /// What to do with it.
     pub fn kind(self) -> Kind {
-        match self.0 & 3 {
+        match self.0 as u8 {
             0 => Kind::Read,
             1 => Kind::Update,
             _ => Kind::Modify,
@@ -43,10 +54,12 @@ impl Request {
 /// Which operations, and how many of them make one transaction.
 #[derive(Debug, Clone, Copy)]
 pub struct Mix {
-    /// The share of reads; the rest is `other`.
+    /// The share of reads or scans; the rest is `other` or inserts.
     pub reads: f64,
     /// What is no read.
     pub other: Kind,
+    /// The records of the shortest and of the longest scan, for scans and inserts.
+    pub scans: Option<(u8, u8)>,
     /// Operations in a transaction.
     pub operations: usize,
     /// The skew of the keys: 0 is uniform.
@@ -68,7 +81,12 @@ pub fn draw(mix: Mix, records: u64, threads: usize, seed: u64) -> Vec<Vec<Reques
                 random.random_range(0..records)
             };
             let is_read = random.random_bool(mix.reads);
-            Request::new(key, if is_read { Kind::Read } else { mix.other })
+            match mix.scans {
+                None => Request::new(key, if is_read { Kind::Read } else { mix.other }),
+                Some((min, max)) if is_read => Request::scan(key, random.random_range(min..=max)),
+                // New keys lie everywhere, as those of YCSB do, whose keys are hashes.
+                Some(_) => Request::scan(random.random_range(0..records), 0),
+            }
         });
         requests.collect()
     };
@@ -76,7 +94,7 @@ pub fn draw(mix: Mix, records: u64, threads: usize, seed: u64) -> Vec<Vec<Reques
 }
 
 /// A popularity rank to a key, one to one, so that popular keys are no neighbours.
-fn scatter(rank: u64, records: u64) -> u64 {
+pub fn scatter(rank: u64, records: u64) -> u64 {
     // A prime greater than any number of records that fits, hence coprime with it.
     const PRIME: u64 = 1_000_000_000_039;
     (u128::from(rank) * u128::from(PRIME) % u128::from(records)) as u64

@@ -2,7 +2,7 @@
 
 use super::inner::{Inner, Side};
 use super::leaf::{Leaf, Places};
-use super::node::{ENTRIES, Fence, KeyOf, Link, compare_to_fence, prefetch};
+use super::node::{ENTRIES, Fence, KeyOf, LINE, Link, compare_to_fence, prefetch};
 use super::{KeyOrder, OrderedIndex, Sought, Target, Witness};
 use crate::storage::Words;
 use crate::storage::hash_index::prefetch_line;
@@ -69,9 +69,13 @@ impl<'a, W: Words, S: Sought<W>, O: KeyOrder<W>, const REVERSED: bool>
         Cursor { index, order, low, high, next: Next::Start, leaf, places, start: 0, end: 0 }
     }
 
-    /// The next record. `visit` gets a witness for each leaf before the first of its records.
+    /// The next record and the head of its key. `visit` gets a witness for each leaf before the
+    /// first of its records.
     #[inline]
-    pub(crate) fn next(&mut self, visit: &mut impl FnMut(Witness<W>)) -> Option<*mut Record<W>> {
+    pub(crate) fn next(
+        &mut self,
+        visit: &mut impl FnMut(Witness<W>),
+    ) -> Option<(u64, *mut Record<W>)> {
         while self.start == self.end {
             if !self.enter_next(visit) {
                 return None;
@@ -86,9 +90,28 @@ impl<'a, W: Words, S: Sought<W>, O: KeyOrder<W>, const REVERSED: bool>
         };
         let ahead = if REVERSED { at.wrapping_sub(AHEAD) } else { at + AHEAD };
         if (self.start..self.end).contains(&ahead) {
-            prefetch_line(self.record(ahead).cast());
+            self.prefetch_record(ahead);
         }
-        Some(self.record(at))
+        let record = self.record(at);
+        let head = if self.order.exact() {
+            // Heads of exact keys skip nothing, so the leaf's are the keys'. The record is left
+            // alone until it is read, when the prefetch has had its time.
+            // SAFETY: as in `record`.
+            unsafe { &*self.leaf }.head(usize::from(self.places[at]), self.order)
+        } else {
+            // SAFETY: not removed when the leaf was entered, inside an open transaction.
+            unsafe { self.order.head(record, 0) }
+        };
+        Some((head, record))
+    }
+
+    /// Asks for the record at a place, with the version that lies in its block.
+    #[inline]
+    fn prefetch_record(&self, at: usize) {
+        let record = self.record(at).cast::<u8>();
+        for line in 0..self.order.lines() {
+            prefetch_line(record.wrapping_add(LINE * line));
+        }
     }
 
     #[inline]
@@ -169,6 +192,7 @@ impl<'a, W: Words, S: Sought<W>, O: KeyOrder<W>, const REVERSED: bool>
     fn enter(&mut self, link: Link<W>, visit: &mut impl FnMut(Witness<W>)) {
         // SAFETY: as in `record`; links at level 0 lead to leaves.
         let leaf = unsafe { &*link.cast::<Leaf<W>>() };
+        leaf.prefetch_records();
         let extent = leaf.extent();
         visit(Witness { leaf, extent });
         self.leaf = leaf;
@@ -204,7 +228,7 @@ impl<'a, W: Words, S: Sought<W>, O: KeyOrder<W>, const REVERSED: bool>
         };
         for ahead in 0..AHEAD.min(self.end - self.start) {
             let at = if REVERSED { self.end - 1 - ahead } else { self.start + ahead };
-            prefetch_line(self.record(at).cast());
+            self.prefetch_record(at);
         }
     }
 

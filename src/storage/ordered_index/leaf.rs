@@ -3,9 +3,10 @@
 //! Heads lie side by side, so that a search reads a few lines of one node and looks at records only
 //! where heads tie.
 
-use super::node::{ENTRIES, Entry, FROZEN_LINK, Fence, Node, OwnedNode, SLOTS, SORTED};
+use super::node::{ENTRIES, Entry, FROZEN_LINK, Fence, LINE, Node, OwnedNode, SLOTS, SORTED};
 use super::{KeyOrder, Sought};
 use crate::storage::Words;
+use crate::storage::hash_index::prefetch_line;
 use crate::storage::record::Record;
 use crate::sync::fault::{self, Fault};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, model_fence};
@@ -140,6 +141,19 @@ impl<W: Words> Leaf<W> {
         } else {
             // Acquire: as in `slot`; the slot was seen filled before.
             self.slots[entry - SORTED].load(Ordering::Acquire)
+        }
+    }
+
+    /// Asks for what the leaf knows of its records: a search has read only the heads.
+    #[inline]
+    pub(super) fn prefetch_records(&self) {
+        const PER_LINE: usize = LINE / size_of::<*const u8>();
+        for at in (0..self.node.len()).step_by(PER_LINE) {
+            prefetch_line(std::ptr::from_ref(&self.records[at]).cast());
+        }
+        for at in (0..SLOTS).step_by(PER_LINE) {
+            prefetch_line(std::ptr::from_ref(&self.slots[at]).cast());
+            prefetch_line(std::ptr::from_ref(&self.slot_heads[at]).cast());
         }
     }
 

@@ -115,7 +115,7 @@ impl Modelled {
         let (low, high) = (Bound::<Key>::Unbounded, Bound::Unbounded);
         let mut cursor = self.index.range(low, high, &Hashes);
         // SAFETY: as in `Hashes::head`.
-        std::iter::from_fn(|| cursor.next(&mut |_| {})).map(|r| unsafe { (*r).hash }).collect()
+        std::iter::from_fn(|| cursor.next(&mut |_| {})).map(|(_, r)| unsafe { (*r).hash }).collect()
     }
 
     /// Reads a range; what it saw, and the witnesses.
@@ -123,7 +123,7 @@ impl Modelled {
         let (mut keys, mut witnesses) = (Vec::new(), Vec::new());
         let (low, high) = (Bound::Included(Key(low)), Bound::Excluded(Key(high)));
         let mut cursor = self.index.range(low, high, &Hashes);
-        while let Some(record) = cursor.next(&mut |witness| witnesses.push(witness)) {
+        while let Some((_, record)) = cursor.next(&mut |witness| witnesses.push(witness)) {
             // SAFETY: as in `Hashes::head`.
             keys.push(unsafe { (*record).hash });
         }

@@ -21,7 +21,7 @@ pub(super) const FANOUT: usize = if cfg!(loom) { 3 } else { 64 };
 /// The tag of a link, and the content of an empty slot, that never changes again.
 pub(super) const FROZEN_LINK: usize = 1;
 
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// The boundary of a key range: a head where heads are exact, else a record with the boundary's
 /// key.

@@ -225,10 +225,12 @@ impl<K: TestKey> Checked<K> {
         let mut witnesses = Vec::new();
         let mut visit = |witness| witnesses.push(witness);
         let mut cursor = self.index.range(bound(low), bound(high), &self.order);
-        let forward = std::iter::from_fn(|| cursor.next(&mut visit)).filter(live);
+        let forward =
+            std::iter::from_fn(|| cursor.next(&mut visit)).map(|(_, record)| record).filter(live);
         assert_eq!(forward.collect::<Vec<_>>(), expected, "{low:?} .. {high:?}");
         let mut cursor = self.index.range_reversed(bound(low), bound(high), &self.order);
-        let backward = std::iter::from_fn(|| cursor.next(&mut visit)).filter(live);
+        let backward =
+            std::iter::from_fn(|| cursor.next(&mut visit)).map(|(_, record)| record).filter(live);
         let mut backward: Vec<_> = backward.collect();
         backward.reverse();
         assert_eq!(backward, expected, "{low:?} .. {high:?} reversed");

@@ -1,6 +1,6 @@
 //! Chronolith: strictly serializable transactions; read-only ones are views.
 
-use super::{Peer, Value, changed, fresh, touch};
+use super::{Peer, Transactional, Value, changed, fresh, touch};
 use crate::requests::{Kind, Request};
 use chronolith::{Store, Table, Transaction, TransactionError};
 
@@ -10,7 +10,22 @@ pub struct Chronolith {
     table: Table<u64, Value>,
 }
 
-const FAILED: &str = "a transaction is tried again until it commits";
+pub(super) const FAILED: &str = "a transaction is tried again until it commits";
+
+/// Puts these keys into a table.
+pub(super) fn fill(store: &Store, table: &Table<u64, Value>, keys: &[u64]) {
+    for batch in keys.chunks(1_000) {
+        let loaded =
+            store.transact(|tx| batch.iter().try_for_each(|&key| tx.put(table, key, fresh(key))));
+        loaded.expect(FAILED);
+    }
+}
+
+/// Reads one key in a view.
+pub(super) fn read(store: &Store, table: &Table<u64, Value>, key: u64) -> u64 {
+    let sum = store.view(|tx| Ok(tx.get(table, &key)?.map_or(0, |value| touch(value))));
+    sum.expect(FAILED)
+}
 
 impl Chronolith {
     fn run(&self, tx: &Transaction<'_>, requests: &[Request]) -> Result<u64, TransactionError> {
@@ -44,25 +59,19 @@ impl Chronolith {
 impl Peer for Chronolith {
     const NAME: &'static str = "Chronolith";
 
-    fn load(records: u64) -> Self {
-        const BATCH: usize = 1_000;
+    fn load(keys: &[u64]) -> Self {
         let store = Store::new();
         let table = store.table("peers").expect("the first table");
-        for first in (0..records).step_by(BATCH) {
-            let batch = first..records.min(first + BATCH as u64);
-            let loaded = store
-                .transact(|tx| batch.clone().try_for_each(|key| tx.put(&table, key, fresh(key))));
-            loaded.expect(FAILED);
-        }
+        fill(&store, &table, keys);
         Chronolith { store, table }
     }
 
     fn read(&self, key: u64) -> u64 {
-        let sum =
-            self.store.view(|tx| Ok(tx.get(&self.table, &key)?.map_or(0, |value| touch(value))));
-        sum.expect(FAILED)
+        read(&self.store, &self.table, key)
     }
+}
 
+impl Transactional for Chronolith {
     fn modify(&self, key: u64) -> u64 {
         let found = self.store.transact(|tx| tx.update(&self.table, &key, |value| changed(value)));
         u64::from(found.expect(FAILED))

@@ -2,7 +2,7 @@
 //! table is a hash map that is filled before the run and never changes: no index of its own can be
 //! faster.
 
-use super::{Peer, Value, changed, fresh, touch};
+use super::{Peer, Transactional, Value, changed, fresh, touch};
 use crate::requests::{Kind, Request};
 use ahash::AHashMap;
 use fast_stm::{TVar, atomically};
@@ -21,15 +21,17 @@ impl FastStm {
 impl Peer for FastStm {
     const NAME: &'static str = "fast-stm";
 
-    fn load(records: u64) -> Self {
-        let variables = (0..records).map(|key| (key, TVar::new(fresh(key))));
+    fn load(keys: &[u64]) -> Self {
+        let variables = keys.iter().map(|&key| (key, TVar::new(fresh(key))));
         FastStm(variables.collect())
     }
 
     fn read(&self, key: u64) -> u64 {
         touch(&self.variable(key).read_atomic())
     }
+}
 
+impl Transactional for FastStm {
     fn modify(&self, key: u64) -> u64 {
         let variable = self.variable(key);
         atomically(|tx| variable.modify(tx, |value| changed(&value)));

@@ -1,7 +1,7 @@
 //! papaya: a concurrent hash map *without* transactions, the upper bound: what a store could reach
 //! that gave no guarantee beyond the single operation.
 
-use super::{Peer, Value, changed, fresh, touch};
+use super::{Peer, Transactional, Value, changed, fresh, touch};
 use crate::requests::{Kind, Request};
 use papaya::HashMap;
 
@@ -11,10 +11,9 @@ pub struct Papaya(HashMap<u64, Value, ahash::RandomState>);
 impl Peer for Papaya {
     const NAME: &'static str = "papaya (no transactions)";
 
-    fn load(records: u64) -> Self {
-        let map =
-            HashMap::builder().capacity(records as usize).hasher(ahash::RandomState::new()).build();
-        for key in 0..records {
+    fn load(keys: &[u64]) -> Self {
+        let map = HashMap::builder().capacity(keys.len()).hasher(ahash::RandomState::new()).build();
+        for &key in keys {
             map.pin().insert(key, fresh(key));
         }
         Papaya(map)
@@ -23,7 +22,9 @@ impl Peer for Papaya {
     fn read(&self, key: u64) -> u64 {
         self.0.pin().get(&key).map_or(0, |value| touch(value))
     }
+}
 
+impl Transactional for Papaya {
     /// An insert over the present value: it does not read it, which favours papaya.
     fn modify(&self, key: u64) -> u64 {
         u64::from(self.0.pin().insert(key, fresh(key)).is_some())

@@ -114,10 +114,10 @@ impl<K: TestKey> Worker<'_, K> {
         let (index, order) = (&self.shared.index, &self.shared.order);
         let (mut witnesses, mut numbers) = (Vec::new(), Vec::new());
         let mut visit = |witness| witnesses.push(witness);
-        let number = |record: *mut Rec| (self.shared.number)(key_of::<K>(record));
-        let live = |record: &*mut Rec| {
+        let number = |(_, record): (u64, *mut Rec)| (self.shared.number)(key_of::<K>(record));
+        let live = |&(_, record): &(u64, *mut Rec)| {
             // SAFETY: pinned.
-            !unsafe { &**record }.head().is_dead()
+            !unsafe { &*record }.head().is_dead()
         };
         if self.random & 1 == 0 {
             let mut cursor = index.range(bound(&low), bound(&high), order);

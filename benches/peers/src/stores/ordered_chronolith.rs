@@ -1,0 +1,49 @@
+//! Chronolith with an ordered table.
+
+use super::chronolith::{FAILED, fill, read};
+use super::{Ordered, Peer, Value, fresh, touch_entry};
+use chronolith::{OrderedTable, Store};
+use std::sync::atomic::AtomicU64;
+
+/// The store and its one table.
+pub struct OrderedChronolith {
+    store: Store,
+    table: OrderedTable<u64, Value>,
+    added: AtomicU64,
+}
+
+impl Peer for OrderedChronolith {
+    const NAME: &'static str = "Chronolith, ordered table";
+
+    fn load(keys: &[u64]) -> Self {
+        let store = Store::new();
+        let table = store.ordered_table("peers").expect("the first table");
+        fill(&store, &table, keys);
+        OrderedChronolith { store, table, added: AtomicU64::new(0) }
+    }
+
+    fn read(&self, key: u64) -> u64 {
+        read(&self.store, &self.table, key)
+    }
+}
+
+impl Ordered for OrderedChronolith {
+    fn scan(&self, from: u64, len: usize) -> u64 {
+        let sum = self.store.view(|tx| {
+            let mut entries = tx.range(&self.table, from..)?.take(len);
+            entries.try_fold(0, |sum, entry| {
+                let (&key, value) = entry?;
+                Ok(sum + touch_entry(key, value))
+            })
+        });
+        sum.expect(FAILED)
+    }
+
+    fn put(&self, key: u64) {
+        self.store.transact(|tx| tx.put(&self.table, key, fresh(key))).expect(FAILED);
+    }
+
+    fn added(&self) -> &AtomicU64 {
+        &self.added
+    }
+}
