@@ -322,7 +322,7 @@ mod tests {
         let index = HashIndex::new().expect("memory");
         let ordered = OrderedIndex::new().expect("memory");
         let indexes = Indexes { hash: &index, ordered: Some(&ordered), order: &Blunt };
-        let mut enter = |record: &mut Record<NoWords>, hash| {
+        let enter = |record: &mut Record<NoWords>, hash| {
             let same = |one: &Record<NoWords>, other: &Record<NoWords>| std::ptr::eq(one, other);
             indexes.enter(std::ptr::from_mut(record), hash, same, || {}, &mut |_| {})
         };
