@@ -4,8 +4,8 @@
 //!
 //! Take a chain x0, x1, x2, ... of committed versions, newest first, with descending begin
 //! timestamps t0, t1, t2, ..., where t0 is not above the `now` of a scan of the watermark. Version
-//! xi (i >= 1) holds from ti until t(i-1); a snapshot s sees it if ti < s <= t(i-1). It is *dead* if
-//! the scan lists no such snapshot: one that the scan does not list is above `now`, hence above
+//! xi (i >= 1) holds from ti until t(i-1); a snapshot s sees it if ti < s <= t(i-1). It is *dead*
+//! if the scan lists no such snapshot: one that the scan does not list is above `now`, hence above
 //! t(i-1).
 //!
 //! # Invariants
