@@ -60,6 +60,7 @@
 //! protection for what was replaced before; it keeps only the witnesses for which
 //! [`OrderedIndex::unchanged_in_place`] says yes after the new snapshot was drawn, and no cursor.
 
+mod arrangement;
 mod cursor;
 mod inner;
 mod leaf;
@@ -72,14 +73,16 @@ use super::record::Record;
 use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step};
 use crate::sync::{AtomicPtr, Ordering, model_fence};
+use arrangement::Arrangement;
+use cursor::Bounded;
 use inner::{Inner, Side};
-use leaf::{Extent, Leaf, Places, Slot};
+use leaf::{Extent, Leaf, Slot};
 use node::{Fence, KeyOf, Link, Node, SLOTS, prefetch};
 use rebuild::Builder;
 use std::cmp;
 use std::ops::Bound;
 
-pub(crate) use cursor::Cursor;
+pub(crate) use cursor::{Bounds, Cursor};
 pub(crate) use node::OwnedNode;
 
 /// How the keys of an index's records are ordered.
@@ -110,11 +113,6 @@ pub(crate) trait KeyOrder<W: Words> {
     ///
     /// As for `head`.
     unsafe fn compare(&self, one: *const Record<W>, other: *const Record<W>) -> cmp::Ordering;
-
-    /// How many cache lines of a record a walk is about to read: a hint.
-    fn lines(&self) -> usize {
-        1
-    }
 }
 
 /// A key that is looked for.
@@ -226,6 +224,37 @@ struct Position<W: Words> {
     node: Link<W>,
 }
 
+impl<W: Words> Position<W> {
+    fn of_root(node: Link<W>) -> Self {
+        Position { parent: std::ptr::null_mut(), child: 0, node }
+    }
+
+    /// Goes down to a child; false, and not, if the node is not above `level`.
+    #[inline]
+    fn step_down<S: Sought<W>>(
+        &mut self,
+        target: &Target<'_, S>,
+        level: u8,
+        order: &impl KeyOrder<W>,
+    ) -> bool {
+        // SAFETY: a node that is reached by links is freed only after the calling transaction.
+        if unsafe { &*self.node }.level <= level {
+            return false;
+        }
+        let parent = self.node;
+        // SAFETY: as above; nodes above level 0 are inner nodes.
+        let inner = unsafe { &*parent.cast::<Inner<W>>() };
+        let child = match target {
+            Target::First => 0,
+            Target::Last => inner.node.len() - 1,
+            Target::Key(key, side) => inner.child_of(*key, *side, order),
+        };
+        *self = Position { parent, child, node: inner.child(child) };
+        prefetch(self.node);
+        true
+    }
+}
+
 /// An ordered index of one shard of one table.
 #[derive(Debug)]
 pub(crate) struct OrderedIndex<W: Words> {
@@ -252,20 +281,8 @@ impl<W: Words> OrderedIndex<W> {
         level: u8,
         order: &impl KeyOrder<W>,
     ) -> Position<W> {
-        let mut position = Position { parent: std::ptr::null_mut(), child: 0, node: self.root() };
-        // SAFETY: a node that is reached by links is freed only after the calling transaction.
-        while unsafe { &*position.node }.level > level {
-            let parent = position.node;
-            // SAFETY: as above; nodes above level 0 are inner nodes.
-            let inner = unsafe { &*parent.cast::<Inner<W>>() };
-            let child = match target {
-                Target::First => 0,
-                Target::Last => inner.node.len() - 1,
-                Target::Key(key, side) => inner.child_of(*key, *side, order),
-            };
-            position = Position { parent, child, node: inner.child(child) };
-            prefetch(position.node);
-        }
+        let mut position = Position::of_root(self.root());
+        while position.step_down(target, level, order) {}
         position
     }
 
@@ -380,24 +397,24 @@ impl<W: Words> OrderedIndex<W> {
 
     /// The records from `low` to `high`, in ascending order.
     #[inline]
-    pub(crate) fn range<'a, S: Sought<W>, O: KeyOrder<W>>(
+    fn range<'a, S: Sought<W>, O: KeyOrder<W>>(
         &'a self,
         low: Bound<S>,
         high: Bound<S>,
         order: &'a O,
-    ) -> Cursor<'a, W, S, O, false> {
-        Cursor::new(self, low, high, order)
+    ) -> Bounded<'a, W, S, O, false> {
+        Bounded { cursor: Cursor::new(self, order), bounds: (low, high) }
     }
 
     /// The records from `high` down to `low`, in descending order.
     #[cfg(test)]
-    pub(crate) fn range_reversed<'a, S: Sought<W>, O: KeyOrder<W>>(
+    fn range_reversed<'a, S: Sought<W>, O: KeyOrder<W>>(
         &'a self,
         low: Bound<S>,
         high: Bound<S>,
         order: &'a O,
-    ) -> Cursor<'a, W, S, O, true> {
-        Cursor::new(self, low, high, order)
+    ) -> Bounded<'a, W, S, O, true> {
+        Bounded { cursor: Cursor::new(self, order), bounds: (low, high) }
     }
 
     /// Whether no record was inserted into the witness's leaf, or into what replaced it, since the
@@ -450,9 +467,8 @@ impl<W: Words> OrderedIndex<W> {
     ) -> bool {
         // SAFETY: as in `unchanged_in_place`.
         let leaf = unsafe { &*witness.leaf };
-        let mut places: Places = [0; node::ENTRIES];
-        let len = leaf.arrange(order, witness.extent, &mut places);
-        let mut held = &places[..len];
+        let all = Arrangement::<false>::ALL;
+        let mut held = Arrangement::<false>::of(leaf, witness.extent, all, order);
         let bound = |fence: Fence<W>| KeyOf { fence, order };
         let low = leaf.node.low.map_or(Bound::Unbounded, |fence| Bound::Included(bound(fence)));
         let high = leaf.node.high.map_or(Bound::Unbounded, |fence| Bound::Excluded(bound(fence)));
@@ -460,10 +476,12 @@ impl<W: Words> OrderedIndex<W> {
         while let Some((_, record)) = cursor.next(&mut |_| {}) {
             // Both are in order, so what was passed here does not come again. A record that was
             // removed before the witness was made is not among them; its address may be reused.
-            match held.iter().position(|&place| leaf.record(usize::from(place)) == record) {
-                Some(at) => held = &held[at + 1..],
-                None if pass(record) => {}
-                None => return false,
+            let mut rest = held;
+            let mut entries = std::iter::from_fn(|| rest.next(leaf, order));
+            if entries.any(|(_, entry)| leaf.record(entry) == record) {
+                held = rest;
+            } else if !pass(record) {
+                return false;
             }
         }
         true

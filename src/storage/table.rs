@@ -97,11 +97,6 @@ impl Schema {
         self.version_size + len
     }
 
-    /// Cache lines of a record with its inline version that a reader is likely to touch.
-    pub(crate) fn lines_of_record(&self) -> usize {
-        (self.inline_offset(0) + self.version_size(0)).div_ceil(64).min(4)
-    }
-
     /// Where the inline version lies in a record with a key of this length.
     fn inline_offset(&self, key_len: usize) -> usize {
         align_up(self.key_offset + self.key_size + key_len, BLOCK_ALIGN)
@@ -426,11 +421,6 @@ impl<W: Words> KeyOrder<W> for TableCore<W> {
             (self.schema.key_at(one), self.schema.key_at(other));
         // SAFETY: as in `hash_of`.
         unsafe { (self.order().compare)((at, len), (other_at, other_len)) }
-    }
-
-    #[inline]
-    fn lines(&self) -> usize {
-        self.schema.lines_of_record()
     }
 }
 

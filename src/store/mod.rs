@@ -18,6 +18,7 @@ mod builder;
 mod ending;
 mod index;
 mod maintain;
+mod merge;
 mod operation;
 mod range;
 mod retry;

@@ -134,12 +134,31 @@ where
 {
     match locate(cx, table, key, home) {
         Place::Own(index) => Ok(cx.worker.access.writes[index].version),
-        // SAFETY: this step is pinned since before the record was found.
-        Place::Record(record) => P::read(cx, unsafe { &*record }, home.shard),
+        Place::Record(record) => {
+            fetch_inline::<K, V, P::Words>(record, 1);
+            // SAFETY: this step is pinned since before the record was found.
+            P::read(cx, unsafe { &*record }, home.shard)
+        }
         Place::Absent(witness) => {
             P::read_absent(cx, table.core(), witness, home.hash, home.shard)?;
             Ok(std::ptr::null_mut())
         }
+    }
+}
+
+/// Asks for the lines of a record from `first` on: its value lies there, unless it has been
+/// updated. Without this they are known only when the first one has come.
+#[inline(always)]
+pub(super) fn fetch_inline<K, V, W>(record: *const Record<W>, first: usize)
+where
+    K: Value + ?Sized,
+    V: Value + ?Sized,
+    W: Words,
+{
+    const LINE: usize = 64;
+    let size = const { size_of::<Record<W>>() + K::SIZE + size_of::<Version<W>>() + V::SIZE };
+    for line in first..size.div_ceil(LINE).min(4) {
+        prefetch_line(record.cast::<u8>().wrapping_add(LINE * line));
     }
 }
 
@@ -378,14 +397,20 @@ pub(super) const BATCH: usize = 12;
 /// Fetches what reads of these keys (a batch at most) will need, one level of pointers after the
 /// other, so that the misses of a level overlap. Returns the keys' homes.
 #[inline]
-pub(super) fn prefetch<W, Q, P>(core: &Core<P>, table: &TableCore<W>, keys: &[&Q]) -> [Home; BATCH]
+pub(super) fn prefetch<K, V, Q, P>(
+    core: &Core<P>,
+    table: &Table<K, V, P>,
+    keys: &[&Q],
+) -> [Home; BATCH]
 where
-    W: Words,
+    K: Key + ?Sized,
+    V: Value + ?Sized,
     Q: Hash + ?Sized,
-    P: Protocol<Words = W>,
+    P: Protocol,
 {
+    let table = table.core();
     let mut homes = [Home { hash: 0, shard: 0 }; BATCH];
-    let mut records = [std::ptr::null::<Record<W>>(); BATCH];
+    let mut records = [std::ptr::null::<Record<P::Words>>(); BATCH];
     for (key, home) in keys.iter().zip(&mut homes) {
         *home = Home::of(core, core.hasher.hash_one(*key));
         table.index(home.shard).prefetch(home.hash);
@@ -393,9 +418,7 @@ where
     for (home, record) in homes.iter().zip(&mut records).take(keys.len()) {
         if let Some(candidate) = table.index(home.shard).candidate(home.hash) {
             *record = candidate;
-            for line in 0..table.schema.lines_of_record() {
-                prefetch_line(candidate.cast::<u8>().wrapping_add(64 * line));
-            }
+            fetch_inline::<K, V, P::Words>(candidate, 0);
         }
     }
     for &record in records.iter().take(keys.len()) {

@@ -2,59 +2,33 @@
 //!
 //! Each shard has an ordered index of its own, so a range is the merge of one walk per shard and of
 //! what the transaction itself has written. Entries are found in chunks, in one pinned step each:
-//! small ones first, so that a transaction that wants one entry depends on little more.
+//! small ones first, so that a transaction that wants one entry depends on little more. A chunk is
+//! merged, and its records are fetched, while the one before it is used; then they are read.
 
+use super::merge::{CHUNK_MAX, Merge, Merged, Seen};
 use super::transaction::State;
 use super::{OrderedTable, Table, Transaction};
 use crate::error::TransactionError;
 use crate::protocol::access_set::RangeEntry;
 use crate::protocol::context::Context;
-use crate::protocol::{Mvocc, Protocol, Ranges, Step};
+use crate::protocol::{Mvocc, Protocol, Reads, Step};
 use crate::storage::Words;
-use crate::storage::ordered_index::{Cursor, KeyOrder, Sought};
+use crate::storage::ordered_index::KeyOrder;
 use crate::storage::ordered_key::OrderedKey;
 use crate::storage::payload::{Key, Value};
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
-use crate::storage::version::Version;
-use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step as Point};
-use std::borrow::Borrow;
 use std::cmp;
 use std::ops::{Bound, RangeBounds};
 use std::ptr::NonNull;
 
-/// A record and what the transaction sees of it.
-type Seen<W> = (*mut Record<W>, *mut Version<W>);
-
-/// Entries found in one pinned step, at most.
-const CHUNK_MAX: usize = 16;
-/// Records looked at in one pinned step, at most: many may be invisible.
-const LOOKS_MAX: usize = 256;
-
-/// A bound of a range.
-struct Wanted<'t, K: OrderedKey + ?Sized, W: Words> {
-    key: K::Owned,
-    table: &'t TableCore<W>,
-}
-
-impl<K: OrderedKey + ?Sized, W: Words> Wanted<'_, K, W> {
-    fn key(&self) -> &K {
-        self.key.borrow()
-    }
-}
-
-impl<K: OrderedKey + ?Sized, W: Words> Sought<W> for Wanted<'_, K, W> {
-    #[inline]
-    fn head(&self, skip: u32) -> u64 {
-        self.key().head(skip)
-    }
-
-    unsafe fn compare(&self, record: *const Record<W>) -> cmp::Ordering {
-        // SAFETY: the caller's promise.
-        self.key().cmp(unsafe { key_of(self.table, record) })
-    }
-}
+/// Entries found in the first step, where nothing depends on what is read.
+const CHUNK_OF_SNAPSHOT: usize = 4;
+/// How many entries a walk has to ask for at once before it merges more than that.
+const CHUNK_AHEAD: usize = 8;
+/// Chunks of records looked at in one pinned step, at most: many may be invisible.
+const CHUNKS_MAX: usize = 16;
 
 /// The key of a record.
 ///
@@ -70,13 +44,6 @@ pub(super) unsafe fn key_of<'t, K: Key + ?Sized, W: Words>(
     unsafe { K::view(at, len) }
 }
 
-/// The walk through one shard, and the record that it has come to.
-struct Walk<'t, K: OrderedKey + ?Sized, W: Words, const REVERSED: bool> {
-    cursor: Cursor<'t, W, Wanted<'t, K, W>, TableCore<W>, REVERSED>,
-    shard: u32,
-    next: Option<(u64, *mut Record<W>)>,
-}
-
 /// The entries of a range of an ordered table, in order; see [`Transaction::range`].
 pub struct Range<'t, K, V, P = Mvocc, const REVERSED: bool = false>
 where
@@ -86,22 +53,21 @@ where
 {
     pub(super) transaction: &'t Transaction<'t, P>,
     table: &'t TableCore<P::Words>,
-    walks: Vec<Walk<'t, K, P::Words, REVERSED>>,
-    begun: bool,
-    /// The transaction's own writes in the range, the next one last.
-    own: Vec<Seen<P::Words>>,
+    /// Records in order that are still to be read.
+    merge: Merge<'t, K, P, REVERSED>,
     found: [Seen<P::Words>; CHUNK_MAX],
     /// Entries of `found`, and how many of them were handed out.
     len: usize,
     given: usize,
+    /// How many entries the next step finds, and how many are to be found in all.
     chunk: usize,
+    limit: usize,
     /// The record that was handed out last.
     last: *mut Record<P::Words>,
     exhausted: bool,
     /// This walk's number among the transaction's, and the first of its entries in the access set.
     number: u32,
     first_entry: usize,
-    bounds: (u64, u64),
     value: std::marker::PhantomData<&'t V>,
 }
 
@@ -116,28 +82,12 @@ where
     }
 }
 
-fn own_bound<'t, K: OrderedKey + ?Sized, W: Words>(
-    bound: Bound<&K>,
-    table: &'t TableCore<W>,
-) -> Bound<Wanted<'t, K, W>> {
-    bound.map(|key| Wanted { key: key.to_owned(), table })
-}
-
 /// Sorts by keys of whatever type: one sort serves all tables.
 fn sort_by_record<W: Words>(
     seen: &mut [Seen<W>],
     compare: &dyn Fn(*mut Record<W>, *mut Record<W>) -> cmp::Ordering,
 ) {
     seen.sort_by(|one, other| compare(one.0, other.0));
-}
-
-/// The heads of the lowest and the highest key within bounds.
-fn heads_of<K: OrderedKey + ?Sized>(low: Bound<&K>, high: Bound<&K>) -> (u64, u64) {
-    let head = |bound: Bound<&K>, unbounded| match bound {
-        Bound::Included(key) | Bound::Excluded(key) => key.head(0),
-        Bound::Unbounded => unbounded,
-    };
-    (head(low, 0), head(high, u64::MAX))
 }
 
 /// Whether no key lies within the bounds.
@@ -223,7 +173,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         K: OrderedKey + ?Sized,
         V: Value + ?Sized,
     {
-        self.range(table, ..)?.next().transpose()
+        self.range(table, ..)?.limit(1).next().transpose()
     }
 
     /// The entry with the highest key.
@@ -240,7 +190,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         K: OrderedKey + ?Sized,
         V: Value + ?Sized,
     {
-        self.range_rev(table, ..)?.next().transpose()
+        self.range_rev(table, ..)?.limit(1).next().transpose()
     }
 
     /// The entries whose keys begin with `prefix`, in ascending order.
@@ -337,6 +287,12 @@ impl<P: Protocol> Transaction<'_, P> {
         self.step(|cx, _| step(cx)).map_err(|conflict| self.meet(conflict))
     }
 
+    /// How many entries the first step of a range finds.
+    fn first_chunk(&self) -> usize {
+        let depends = self.step_unpinned(|worker| worker.writes) || P::VALIDATES_READ_ONLY;
+        if depends || P::READS != Reads::Snapshot { 1 } else { CHUNK_OF_SNAPSHOT }
+    }
+
     /// The number of shards.
     fn shards(&self) -> u32 {
         self.store.core.ring.shards() as u32
@@ -358,157 +314,114 @@ where
         let (low, high) = (bounds.start_bound(), bounds.end_bound());
         let empty = is_empty(low, high);
         let (number, first_entry) = transaction.begin_walk(table)?;
-        let mut range = Range {
+        let (shards, own) = if empty {
+            (0, Vec::new())
+        } else {
+            let own = transaction.own_writes(core, |key: &K| bounds.contains(key));
+            (transaction.shards(), own)
+        };
+        Ok(Range {
             transaction,
             table: core,
-            walks: Vec::new(),
-            begun: false,
-            own: Vec::new(),
+            merge: Merge::new(core, (low, high), shards, own, number),
             found: [(std::ptr::null_mut(), std::ptr::null_mut()); CHUNK_MAX],
             len: 0,
             given: 0,
-            chunk: 1,
+            chunk: transaction.first_chunk(),
+            limit: usize::MAX,
             last: std::ptr::null_mut(),
             exhausted: empty,
             number,
             first_entry,
-            bounds: heads_of(low, high),
             value: std::marker::PhantomData,
-        };
-        if !empty {
-            range.own = transaction.own_writes(core, |key: &K| bounds.contains(key));
-            if !REVERSED {
-                range.own.reverse();
-            }
-            range.walks = (0..transaction.shards())
-                .map(|shard| {
-                    let index = core.ordered_index(shard).expect("an ordered table");
-                    let (low, high) = (own_bound(low, core), own_bound(high, core));
-                    let cursor = Cursor::new(index, low, high, core);
-                    Walk { cursor, shard, next: None }
-                })
-                .collect();
-        }
-        Ok(range)
+        })
+    }
+
+    /// Ends the range after `count` more entries. As [`Iterator::take`], but the range knows it and
+    /// looks at no more records than that: a short range is faster for it, and depends on less.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), chronolith::TransactionError> {
+    /// # let store = chronolith::Store::new();
+    /// # let scores = store.ordered_table::<u64, u64>("scores")?;
+    /// # store.transact(|tx| (0..100).try_for_each(|score| tx.put(&scores, score, score)))?;
+    /// let found = store.view(|tx| Ok(tx.range(&scores, 10..)?.limit(5).count()))?;
+    /// assert_eq!(found, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn limit(mut self, count: usize) -> Self {
+        // What was found ahead of the last call is part of it.
+        self.len = self.len.min(self.given.saturating_add(count));
+        self.limit = self.limit.min(count - (self.len - self.given));
+        // Whoever says how much it wants depends on that much in any case.
+        self.chunk = CHUNK_MAX;
+        self
     }
 
     /// Finds the next chunk of entries; false at the end of the range.
     fn fill(&mut self) -> Result<bool, TransactionError> {
         let transaction = self.transaction;
         (self.len, self.given) = (0, 0);
-        while self.len == 0 && !self.exhausted {
+        while self.len == 0 && !self.exhausted && self.limit > 0 {
             transaction.step_of_range(|cx| self.fill_pinned(cx))?;
         }
-        self.chunk = (self.chunk * 2).min(CHUNK_MAX);
         Ok(self.len > 0)
     }
 
     fn fill_pinned(&mut self, cx: &mut Context<'_, P>) -> Step<P, ()> {
-        if !self.begun {
-            self.begun = true;
-            for at in 0..self.walks.len() {
-                P::read_range(cx, self.walks[at].shard)?;
-                self.advance(cx, at);
-            }
-        }
+        self.merge.begin(cx)?;
         step::at(Point::RangeWalk);
-        for _ in 0..LOOKS_MAX {
-            if self.len == self.chunk {
-                return Ok(());
+        for _ in 0..CHUNKS_MAX {
+            if self.merge.merged().is_empty() {
+                self.merge.fill::<V>(cx, self.chunk.min(self.limit));
+                if self.merge.merged().is_empty() {
+                    self.exhausted = true;
+                    return Ok(());
+                }
             }
-            let Some((record, version)) = self.next_record(cx)? else {
-                self.exhausted = true;
+            self.read(cx)?;
+            let read = self.chunk;
+            self.chunk = (2 * read).min(CHUNK_MAX);
+            if read >= CHUNK_AHEAD {
+                self.merge.fill::<V>(cx, self.chunk.min(self.limit));
+            }
+            if self.len > 0 {
                 return Ok(());
-            };
-            // SAFETY: visible to this transaction, hence alive.
-            let version_header = unsafe { version.as_ref() };
-            if version_header.is_some_and(|version| !version.is_tombstone()) {
-                self.found[self.len] = (record, version);
-                self.len += 1;
             }
         }
         Ok(())
     }
 
-    /// The next record in order, and what the transaction sees of it.
+    /// Reads what was merged: keeps of it what the transaction sees.
     #[inline]
-    fn next_record(&mut self, cx: &mut Context<'_, P>) -> Step<P, Option<Seen<P::Words>>> {
-        let mut lowest: Option<usize> = None;
-        for at in 0..self.walks.len() {
-            let Some(next) = self.walks[at].next else {
+    fn read(&mut self, cx: &mut Context<'_, P>) -> Step<P, ()> {
+        for &Merged { record, own, shard } in self.merge.merged() {
+            // SAFETY: in the index when the walk came to it, and the transaction's slot has kept
+            // it; or of one of the transaction's writes.
+            let found = unsafe { &*record };
+            let version = if !own.is_null() {
+                own
+            } else if found.head().is_dead() {
+                // A record that is out of use says nothing about its key.
                 continue;
-            };
-            let beats = lowest.and_then(|best| self.walks[best].next);
-            let is_lower = |best| self.compare(next, best).is_lt();
-            if beats.is_none_or(|best| !fault::on(Fault::MergeUnsorted) && is_lower(best)) {
-                lowest = Some(at);
-            }
-        }
-        let own = self.own.last().copied();
-        let Some(at) = lowest else {
-            return Ok(self.own.pop());
-        };
-        let (head, record) = self.walks[at].next.expect("it was the lowest");
-        if let Some((own_record, own_version)) = own {
-            // SAFETY: the record of an open transaction's write is alive.
-            let own_head = unsafe { self.table.head(own_record, 0) };
-            let order = if own_record == record {
-                cmp::Ordering::Equal
             } else {
-                self.compare((own_head, own_record), (head, record))
+                P::read(cx, found, shard)?
             };
-            if order.is_lt() {
-                return Ok(self.own.pop());
-            }
-            if own_record == record {
-                self.own.pop();
-                self.advance(cx, at);
-                return Ok(Some((record, own_version)));
+            // SAFETY: visible to this transaction, hence alive.
+            let header = unsafe { version.as_ref() };
+            if header.is_some_and(|version| !version.is_tombstone()) {
+                self.found[self.len] = (record, version);
+                self.len += 1;
+                self.limit -= 1;
+                if self.limit == 0 {
+                    break;
+                }
             }
         }
-        let shard = self.walks[at].shard;
-        // SAFETY: in the index while this step is pinned, or since the walk came to it: then the
-        // transaction's slot has kept it.
-        let found = unsafe { &*record };
-        // A record that is out of use says nothing about its key.
-        let dead = found.head().is_dead();
-        let version = if dead { std::ptr::null_mut() } else { P::read(cx, found, shard)? };
-        self.advance(cx, at);
-        Ok(Some((record, version)))
-    }
-
-    /// Compares two records in the direction of the range.
-    #[inline]
-    fn compare(
-        &self,
-        one: (u64, *mut Record<P::Words>),
-        other: (u64, *mut Record<P::Words>),
-    ) -> cmp::Ordering {
-        let by_head = one.0.cmp(&other.0);
-        let order = if by_head.is_eq() && !K::EXACT {
-            // SAFETY: both are alive: see `next_record`.
-            unsafe { self.table.compare(one.1, other.1) }
-        } else {
-            by_head
-        };
-        if REVERSED { order.reverse() } else { order }
-    }
-
-    #[inline]
-    fn advance(&mut self, cx: &mut Context<'_, P>, at: usize) {
-        let recorded = match P::RANGES {
-            Ranges::Validated => cx.worker.writes || P::VALIDATES_READ_ONLY,
-            Ranges::Unchecked | Ranges::Unsupported => false,
-        };
-        let walk = &mut self.walks[at];
-        let ((low, high), shard, walk_number) = (self.bounds, walk.shard, self.number);
-        let ranges = &mut cx.worker.access.ranges;
-        let table = std::ptr::from_ref(self.table);
-        walk.next = walk.cursor.next(&mut |witness| {
-            if recorded {
-                ranges.push(RangeEntry { witness, table, shard, walk: walk_number, low, high });
-            }
-        });
+        self.merge.clear();
+        Ok(())
     }
 }
 

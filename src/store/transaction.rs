@@ -311,7 +311,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         }
         let outcome = self.step(|cx, _| {
             for (keys, found) in keys.chunks(BATCH).zip(found.chunks_mut(BATCH)) {
-                let homes = prefetch(cx.core, table.core(), keys);
+                let homes = prefetch(cx.core, table, keys);
                 for ((key, home), found) in keys.iter().zip(homes).zip(found) {
                     *found = self.value(table, read(cx, table, *key, home)?);
                 }

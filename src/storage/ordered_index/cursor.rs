@@ -1,21 +1,28 @@
 //! Walking over a range of the ordered index.
 
+use super::arrangement::Arrangement;
 use super::inner::{Inner, Side};
-use super::leaf::{Leaf, Places};
-use super::node::{ENTRIES, Fence, KeyOf, LINE, Link, compare_to_fence, prefetch};
-use super::{KeyOrder, OrderedIndex, Sought, Target, Witness};
+use super::leaf::{Extent, Leaf};
+use super::node::{Fence, KeyOf, Link, compare_to_fence};
+use super::{KeyOrder, OrderedIndex, Position, Sought, Target, Witness};
 use crate::storage::Words;
 use crate::storage::hash_index::prefetch_line;
 use crate::storage::record::Record;
 use std::ops::Bound;
 
-/// Records that are fetched ahead of the one that is returned.
-const AHEAD: usize = 6;
+/// Records of a leaf that are taken at once, at most, and at first.
+const BATCH: usize = 16;
+const BATCH_FIRST: usize = 8;
+
+/// The bounds of a range: the lower one, and the higher one.
+pub(crate) type Bounds<S> = (Bound<S>, Bound<S>);
 
 /// Where the next leaf is.
 enum Next<W: Words> {
     /// Where the range begins.
     Start,
+    /// On the way there, so far.
+    Descent(Position<W>),
     /// This child of this inner node.
     Child(Link<W>, usize),
     /// Behind this fence, from which the walk has to descend again.
@@ -28,23 +35,25 @@ enum Next<W: Words> {
 /// leaf and takes of each what it holds at that moment. The leaves' ranges follow each other
 /// without a gap, so the witnesses of all leaves cover the whole range that was walked over.
 ///
-/// Records that are out of use may be among those it returns.
-pub(crate) struct Cursor<'a, W: Words, S, O, const REVERSED: bool> {
+/// Records that are out of use may be among those it returns. Every call gets the same bounds:
+/// several cursors share them.
+pub(crate) struct Cursor<'a, W: Words, O, const REVERSED: bool> {
     index: &'a OrderedIndex<W>,
     order: &'a O,
-    low: Bound<S>,
-    high: Bound<S>,
     next: Next<W>,
+    /// The leaf, what it held, and what of that is still to be taken.
     leaf: *const Leaf<W>,
-    /// Entries of the leaf in order; those from `start` to `end` are still to come.
-    places: Places,
-    start: usize,
-    end: usize,
+    extent: Extent,
+    left: Arrangement<REVERSED>,
+    /// The next records and the heads of their keys: those from `at` to `len`.
+    batch: [(u64, *mut Record<W>); BATCH],
+    at: usize,
+    len: usize,
 }
 
-impl<W: Words, S, O, const REVERSED: bool> std::fmt::Debug for Cursor<'_, W, S, O, REVERSED> {
+impl<W: Words, O, const REVERSED: bool> std::fmt::Debug for Cursor<'_, W, O, REVERSED> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cursor").field("left_in_leaf", &(self.end - self.start)).finish()
+        f.debug_struct("Cursor").field("taken", &(self.len - self.at)).finish_non_exhaustive()
     }
 }
 
@@ -55,122 +64,153 @@ fn key_of<S>(bound: &Bound<S>) -> Option<&S> {
     }
 }
 
-impl<'a, W: Words, S: Sought<W>, O: KeyOrder<W>, const REVERSED: bool>
-    Cursor<'a, W, S, O, REVERSED>
-{
-    pub(crate) fn new(
-        index: &'a OrderedIndex<W>,
-        low: Bound<S>,
-        high: Bound<S>,
-        order: &'a O,
-    ) -> Self {
-        let leaf = std::ptr::null();
-        let places = [0; ENTRIES];
-        Cursor { index, order, low, high, next: Next::Start, leaf, places, start: 0, end: 0 }
+impl<'a, W: Words, O: KeyOrder<W>, const REVERSED: bool> Cursor<'a, W, O, REVERSED> {
+    pub(crate) fn new(index: &'a OrderedIndex<W>, order: &'a O) -> Self {
+        Cursor {
+            index,
+            order,
+            next: Next::Start,
+            leaf: std::ptr::null(),
+            extent: Extent::EMPTY,
+            left: Arrangement::EMPTY,
+            batch: [(0, std::ptr::null_mut()); BATCH],
+            at: 0,
+            len: 0,
+        }
     }
 
-    /// The next record and the head of its key. `visit` gets a witness for each leaf before the
-    /// first of its records.
+    /// The record in front and the head of its key, after a `fill` that said that there is one.
     #[inline]
-    pub(crate) fn next(
+    pub(crate) fn front(&self) -> (u64, *mut Record<W>) {
+        self.batch[self.at]
+    }
+
+    /// Goes on by one record; true if the batch is empty now, and has to be filled.
+    #[inline]
+    pub(crate) fn pass(&mut self) -> bool {
+        self.at += 1;
+        self.at == self.len
+    }
+
+    /// Takes one step down to where the range begins; false once the walk is there. Walks that take
+    /// them in turns wait for memory at the same time.
+    pub(crate) fn approach<S: Sought<W>>(&mut self, bounds: &Bounds<S>) -> bool {
+        match &mut self.next {
+            Next::Start => {
+                self.next = Next::Descent(Position::of_root(self.index.root()));
+                true
+            }
+            Next::Descent(position) => {
+                let target = match (REVERSED, &bounds.0, &bounds.1) {
+                    (true, _, Bound::Unbounded) => Target::Last,
+                    (true, _, Bound::Included(key)) => Target::Key(key, Side::At),
+                    (true, _, Bound::Excluded(key)) => Target::Key(key, Side::Before),
+                    (false, Bound::Unbounded, _) => Target::First,
+                    (false, Bound::Included(key) | Bound::Excluded(key), _) => {
+                        Target::Key(key, Side::At)
+                    }
+                };
+                let stepped = position.step_down(&target, 0, self.order);
+                // SAFETY: as in `take`. The child itself has not come yet.
+                if stepped && unsafe { &*position.parent }.level == 1 {
+                    Leaf::prefetch(position.node);
+                }
+                stepped
+            }
+            Next::Child(..) | Next::Behind(_) | Next::End => false,
+        }
+    }
+
+    /// Takes the next records into the batch, which is empty; false if there are none left. `visit`
+    /// gets a witness for each leaf before the first of its records.
+    pub(crate) fn fill<S: Sought<W>>(
         &mut self,
+        bounds: &Bounds<S>,
         visit: &mut impl FnMut(Witness<W>),
-    ) -> Option<(u64, *mut Record<W>)> {
-        while self.start == self.end {
-            if !self.enter_next(visit) {
-                return None;
+    ) -> bool {
+        // Whoever asks again will go farther.
+        let room = if self.leaf.is_null() { BATCH_FIRST } else { BATCH };
+        (self.at, self.len) = (0, 0);
+        while self.left.is_empty() {
+            if !self.enter_next(bounds, visit) {
+                return false;
             }
         }
-        let at = if REVERSED {
-            self.end -= 1;
-            self.end
-        } else {
-            self.start += 1;
-            self.start - 1
-        };
-        let ahead = if REVERSED { at.wrapping_sub(AHEAD) } else { at + AHEAD };
-        if (self.start..self.end).contains(&ahead) {
-            self.prefetch_record(ahead);
+        self.take(room);
+        if self.left.is_empty()
+            && let Next::Child(parent, child) = self.next
+        {
+            // SAFETY: as in `take`; a parent is an inner node.
+            Leaf::prefetch(unsafe { &*parent.cast::<Inner<W>>() }.child(child));
         }
-        let record = self.record(at);
-        let head = if self.order.exact() {
-            // Heads of exact keys skip nothing, so the leaf's are the keys'. The record is left
-            // alone until it is read, when the prefetch has had its time.
-            // SAFETY: as in `record`.
-            unsafe { &*self.leaf }.head(usize::from(self.places[at]), self.order)
-        } else {
-            // SAFETY: not removed when the leaf was entered, inside an open transaction.
-            unsafe { self.order.head(record, 0) }
-        };
-        Some((head, record))
+        true
     }
 
-    /// Asks for the record at a place, with the version that lies in its block.
+    /// Takes what is left of the leaf, up to so many records.
     #[inline]
-    fn prefetch_record(&self, at: usize) {
-        let record = self.record(at).cast::<u8>();
-        for line in 0..self.order.lines() {
-            prefetch_line(record.wrapping_add(LINE * line));
-        }
-    }
-
-    #[inline]
-    fn record(&self, at: usize) -> *mut Record<W> {
+    fn take(&mut self, room: usize) {
+        let order = self.order;
         // SAFETY: a leaf was entered, and it is freed only after the calling transaction.
-        unsafe { &*self.leaf }.record(usize::from(self.places[at]))
+        let leaf = unsafe { &*self.leaf };
+        let mut left = self.left;
+        for place in &mut self.batch[..room] {
+            let Some((head, entry)) = left.next(leaf, order) else { break };
+            *place = (head, leaf.record(entry));
+            self.len += 1;
+        }
+        self.left = left;
+        // Heads that skip nothing are the keys', and the records are left alone until they are
+        // read: by then whoever reads them has asked for them.
+        if !order.exact() && leaf.node.skip > 0 {
+            let taken = &mut self.batch[..self.len];
+            taken.iter().for_each(|&(_, record)| prefetch_line(record.cast()));
+            for (head, record) in taken {
+                // SAFETY: not removed when the leaf was entered, inside an open transaction.
+                *head = unsafe { order.head(*record, 0) };
+            }
+        }
     }
 
     /// Goes on to the next leaf; false if there is none in the range.
-    fn enter_next(&mut self, visit: &mut impl FnMut(Witness<W>)) -> bool {
+    fn enter_next<S: Sought<W>>(
+        &mut self,
+        bounds: &Bounds<S>,
+        visit: &mut impl FnMut(Witness<W>),
+    ) -> bool {
         match self.next {
-            Next::Start => {
-                let link = self.seek();
-                self.enter(link, visit);
+            Next::Start | Next::Descent(_) => {
+                while self.approach(bounds) {}
+                let Next::Descent(position) = std::mem::replace(&mut self.next, Next::End) else {
+                    return false;
+                };
+                self.note_next(position.parent, position.child);
+                self.enter(position.node, bounds, visit);
             }
             Next::Child(parent, child) => {
                 self.note_next(parent, child);
-                // SAFETY: as in `record`; a parent is an inner node.
+                // SAFETY: as in `take`; a parent is an inner node.
                 let link = unsafe { &*parent.cast::<Inner<W>>() }.child(child);
-                self.enter(link, visit);
+                self.enter(link, bounds, visit);
             }
             Next::Behind(fence) => {
-                let key = KeyOf { fence, order: self.order };
+                let order = self.order;
+                let key = KeyOf { fence, order };
                 let side = if REVERSED { Side::Before } else { Side::At };
-                let link = self.descend(&Target::Key(&key, side));
-                self.enter(link, visit);
+                let position = self.index.descend(&Target::Key(&key, side), 0, order);
+                self.note_next(position.parent, position.child);
+                self.enter(position.node, bounds, visit);
                 // Leaves may have been merged across the fence meanwhile.
-                // SAFETY: as in `record`.
+                // SAFETY: as in `take`.
                 let leaf = unsafe { &*self.leaf };
-                let at = self.position_of(leaf, self.end, &key, false);
                 if REVERSED {
-                    self.end = at.max(self.start);
+                    self.left.keep_below(leaf, self.extent, &key, false, order);
                 } else {
-                    self.start = at.max(self.start);
+                    self.left.keep_above(leaf, self.extent, &key, false, order);
                 }
             }
             Next::End => return false,
         }
         true
-    }
-
-    /// Descends to where the range begins.
-    fn seek(&mut self) -> Link<W> {
-        let target = match (REVERSED, &self.low, &self.high) {
-            (true, _, Bound::Unbounded) => Target::Last,
-            (true, _, Bound::Included(key)) => Target::Key(key, Side::At),
-            (true, _, Bound::Excluded(key)) => Target::Key(key, Side::Before),
-            (false, Bound::Unbounded, _) => Target::First,
-            (false, Bound::Included(key) | Bound::Excluded(key), _) => Target::Key(key, Side::At),
-        };
-        let position = self.index.descend(&target, 0, self.order);
-        self.note_next(position.parent, position.child);
-        position.node
-    }
-
-    fn descend(&mut self, target: &Target<'_, KeyOf<'a, W, O>>) -> Link<W> {
-        let position = self.index.descend(target, 0, self.order);
-        self.note_next(position.parent, position.child);
-        position.node
     }
 
     /// Notes the place behind child `child` of `parent` as the next one, if that has another child.
@@ -179,41 +219,49 @@ impl<'a, W: Words, S: Sought<W>, O: KeyOrder<W>, const REVERSED: bool>
         if parent.is_null() {
             return;
         }
-        // SAFETY: as in `record`; a parent is an inner node.
+        // SAFETY: as in `take`; a parent is an inner node.
         let inner = unsafe { &*parent.cast::<Inner<W>>() };
         let next = if REVERSED { child.wrapping_sub(1) } else { child + 1 };
         if next < inner.node.len() {
             self.next = Next::Child(parent, next);
-            prefetch(inner.child(next));
         }
     }
 
-    /// Takes the entries of a leaf that are in the range.
-    fn enter(&mut self, link: Link<W>, visit: &mut impl FnMut(Witness<W>)) {
-        // SAFETY: as in `record`; links at level 0 lead to leaves.
+    /// Looks at what a leaf holds in the range.
+    fn enter<S: Sought<W>>(
+        &mut self,
+        link: Link<W>,
+        bounds: &Bounds<S>,
+        visit: &mut impl FnMut(Witness<W>),
+    ) {
+        // SAFETY: as in `take`; links at level 0 lead to leaves.
         let leaf = unsafe { &*link.cast::<Leaf<W>>() };
-        leaf.prefetch_records();
-        let extent = leaf.extent();
+        let (order, extent) = (self.order, leaf.extent());
         visit(Witness { leaf, extent });
-        self.leaf = leaf;
-        let len = leaf.arrange(self.order, extent, &mut self.places);
-        (self.start, self.end) = (0, len);
+        (self.leaf, self.extent) = (leaf, extent);
+        // Other heads than exact ones say nothing about keys of other leaves.
+        let wanted = match (order.exact(), key_of(&bounds.0), key_of(&bounds.1)) {
+            (true, low, high) => {
+                low.map_or(0, |key| key.head(0))..=high.map_or(u64::MAX, |key| key.head(0))
+            }
+            (false, _, _) => Arrangement::<REVERSED>::ALL,
+        };
+        self.left = Arrangement::of(leaf, extent, wanted, order);
         // A bound matters only in the leaf whose range it is in; nothing beyond that is asked for.
-        let order = self.order;
-        let low = key_of(&self.low).filter(|&key| {
+        let low = key_of(&bounds.0).filter(|&key| {
             leaf.node.low.is_none_or(|fence| compare_to_fence(key, &fence, order).is_ge())
         });
         if let Some(key) = low {
-            let excluded = matches!(self.low, Bound::Excluded(_));
-            self.start = self.position_of(leaf, len, key, excluded);
+            let excluded = matches!(bounds.0, Bound::Excluded(_));
+            self.left.keep_above(leaf, extent, key, excluded, order);
         }
-        let included = matches!(self.high, Bound::Included(_));
-        let high = key_of(&self.high).filter(|&key| {
+        let included = matches!(bounds.1, Bound::Included(_));
+        let high = key_of(&bounds.1).filter(|&key| {
             let to_fence = leaf.node.high.map(|fence| compare_to_fence(key, &fence, order));
             to_fence.is_none_or(|compared| compared.is_lt() || !included && compared.is_eq())
         });
         if let Some(key) = high {
-            self.end = self.position_of(leaf, len, key, included).max(self.start);
+            self.left.keep_below(leaf, extent, key, included, order);
         }
         let (last, fence) = if REVERSED {
             (low.is_some(), leaf.node.low)
@@ -226,27 +274,28 @@ impl<'a, W: Words, S: Sought<W>, O: KeyOrder<W>, const REVERSED: bool>
             (Some(_), &Next::Child(parent, child)) => Next::Child(parent, child),
             (Some(fence), _) => Next::Behind(fence),
         };
-        for ahead in 0..AHEAD.min(self.end - self.start) {
-            let at = if REVERSED { self.end - 1 - ahead } else { self.start + ahead };
-            self.prefetch_record(at);
-        }
     }
+}
 
-    /// How many of the leaf's first `len` places are left of a key; with `equal` its own is, too.
-    fn position_of(&self, leaf: &Leaf<W>, len: usize, key: &impl Sought<W>, equal: bool) -> usize {
-        // Heads compare only keys of the leaf's range, and a range that is upside down has its
-        // bounds beyond it.
-        let lies = |fence| compare_to_fence(key, &fence, self.order);
-        if leaf.node.low.is_some_and(|low| lies(low).is_lt()) {
-            return 0;
+/// A cursor with its bounds, for whoever walks over one index.
+#[derive(Debug)]
+pub(super) struct Bounded<'a, W: Words, S, O, const REVERSED: bool> {
+    pub(super) cursor: Cursor<'a, W, O, REVERSED>,
+    pub(super) bounds: Bounds<S>,
+}
+
+impl<W: Words, S: Sought<W>, O: KeyOrder<W>, const REVERSED: bool> Bounded<'_, W, S, O, REVERSED> {
+    /// The next record and the head of its key; `visit` is as for [`Cursor::fill`].
+    pub(super) fn next(
+        &mut self,
+        visit: &mut impl FnMut(Witness<W>),
+    ) -> Option<(u64, *mut Record<W>)> {
+        let cursor = &mut self.cursor;
+        if cursor.at == cursor.len && !cursor.fill(&self.bounds, visit) {
+            return None;
         }
-        if leaf.node.high.is_some_and(|high| lies(high).is_ge()) {
-            return len;
-        }
-        let head = key.head(leaf.node.skip);
-        self.places[..len].partition_point(|&place| {
-            let compared = leaf.compare_entry(key, head, usize::from(place), self.order);
-            compared.is_gt() || equal && compared.is_eq()
-        })
+        let front = cursor.front();
+        cursor.pass();
+        Some(front)
     }
 }

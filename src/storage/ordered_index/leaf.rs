@@ -49,9 +49,18 @@ pub(super) struct Extent {
 }
 
 impl Extent {
+    /// Of no leaf.
+    pub(super) const EMPTY: Self = Extent { removed: 0, filled: 0 };
+
     #[inline]
     pub(super) fn is_removed(self, entry: usize) -> bool {
         self.removed & (1 << entry) != 0
+    }
+
+    /// A bit for each of the first `len` entries that is not removed.
+    #[inline]
+    pub(super) fn sorted(self, len: usize) -> u64 {
+        !self.removed & ((1 << len) - 1)
     }
 
     pub(super) fn is_frozen(self) -> bool {
@@ -63,9 +72,6 @@ impl Extent {
         self.removed & OWNED != 0
     }
 }
-
-/// Places of entries in a leaf, in the order of their keys.
-pub(super) type Places = [u8; ENTRIES];
 
 impl<W: Words> Leaf<W> {
     /// A leaf without entries whose range is everything.
@@ -144,16 +150,11 @@ impl<W: Words> Leaf<W> {
         }
     }
 
-    /// Asks for what the leaf knows of its records: a search has read only the heads.
+    /// Asks for all of a leaf: a range is about to be read.
     #[inline]
-    pub(super) fn prefetch_records(&self) {
-        const PER_LINE: usize = LINE / size_of::<*const u8>();
-        for at in (0..self.node.len()).step_by(PER_LINE) {
-            prefetch_line(std::ptr::from_ref(&self.records[at]).cast());
-        }
-        for at in (0..SLOTS).step_by(PER_LINE) {
-            prefetch_line(std::ptr::from_ref(&self.slots[at]).cast());
-            prefetch_line(std::ptr::from_ref(&self.slot_heads[at]).cast());
+    pub(super) fn prefetch(leaf: *const Node<W>) {
+        for line in 0..size_of::<Self>().div_ceil(LINE) {
+            prefetch_line(leaf.cast::<u8>().wrapping_add(LINE * line));
         }
     }
 
@@ -169,6 +170,12 @@ impl<W: Words> Leaf<W> {
         unsafe { order.head(record, self.node.skip) }
     }
 
+    /// The head of a sorted entry.
+    #[inline]
+    pub(super) fn sorted_head(&self, entry: usize) -> u64 {
+        self.heads[entry]
+    }
+
     /// The head of an entry that is not removed.
     #[inline]
     pub(super) fn head(&self, entry: usize, order: &impl KeyOrder<W>) -> u64 {
@@ -179,20 +186,22 @@ impl<W: Words> Leaf<W> {
         }
     }
 
-    /// The first sorted entry, removed or not, before which every key is below the one sought.
+    /// How many of the sorted entries, removed or not, are below the key sought; with `equal` its
+    /// own are, too.
     #[inline]
-    fn first_not_below(
+    pub(super) fn sorted_below(
         &self,
         key: &impl Sought<W>,
         head: u64,
+        equal: bool,
         order: &impl KeyOrder<W>,
         extent: Extent,
     ) -> usize {
         let heads = &self.heads[..self.node.len()];
-        let mut low = heads.partition_point(|&other| other < head);
         if order.exact() {
-            return low;
+            return heads.partition_point(|&other| other < head || equal && other == head);
         }
+        let mut low = heads.partition_point(|&other| other < head);
         let mut high = low + heads[low..].partition_point(|&other| other == head);
         while low < high {
             let middle = low.midpoint(high);
@@ -202,7 +211,8 @@ impl<W: Words> Leaf<W> {
                 continue;
             };
             // SAFETY: not removed when the extent was taken, inside an open transaction.
-            if unsafe { key.compare(self.records[at]) }.is_gt() {
+            let compared = unsafe { key.compare(self.records[at]) };
+            if compared.is_gt() || equal && compared.is_eq() {
                 low = at + 1;
             } else {
                 high = middle;
@@ -220,10 +230,10 @@ impl<W: Words> Leaf<W> {
         extent: Extent,
     ) -> Option<*mut Record<W>> {
         let head = key.head(self.node.skip);
-        let mut at = self.first_not_below(key, head, order, extent);
+        let mut at = self.sorted_below(key, head, false, order, extent);
         while at < self.node.len() && self.heads[at] == head {
             if !extent.is_removed(at) {
-                // SAFETY: as in `first_not_below`.
+                // SAFETY: as in `sorted_below`.
                 let (record, same) =
                     (self.records[at], |record| unsafe { key.compare(record) }.is_eq());
                 if !order.exact() && !same(record) {
@@ -254,7 +264,7 @@ impl<W: Words> Leaf<W> {
         {
             return false;
         }
-        // SAFETY: as in `first_not_below`.
+        // SAFETY: as in `sorted_below`.
         let same = order.exact() || unsafe { key.compare(record) }.is_eq();
         // SAFETY: as above.
         same && !unsafe { &*record }.head().is_dead()
@@ -287,7 +297,7 @@ impl<W: Words> Leaf<W> {
         extent: Extent,
     ) -> Option<usize> {
         let head = key.head(self.node.skip);
-        let first = self.first_not_below(key, head, order, extent);
+        let first = self.sorted_below(key, head, false, order, extent);
         let tie = (first..self.node.len()).take_while(|&at| self.heads[at] == head);
         let slots = SORTED..SORTED + usize::from(extent.filled);
         tie.chain(slots).find(|&at| !extent.is_removed(at) && self.record(at) == record)
@@ -332,54 +342,20 @@ impl<W: Words> Leaf<W> {
         }
     }
 
-    /// Sorts what the leaf held at `extent`, without removed entries; returns how many there are.
-    pub(super) fn arrange(
-        &self,
-        order: &impl KeyOrder<W>,
-        extent: Extent,
-        places: &mut Places,
-    ) -> usize {
-        let mut new = [(0u64, 0u8); SLOTS];
-        let mut new_len = 0;
-        for slot in 0..usize::from(extent.filled) {
-            if !extent.is_removed(SORTED + slot) {
-                let item = (self.head(SORTED + slot, order), (SORTED + slot) as u8);
-                let after = |other: &(u64, u8)| self.in_order(*other, item, order);
-                let at = new[..new_len].iter().rposition(after).map_or(0, |before| before + 1);
-                new.copy_within(at..new_len, at + 1);
-                new[at] = item;
-                new_len += 1;
-            }
-        }
-        let (mut len, mut next) = (0, 0);
-        for entry in 0..self.node.len() {
-            if extent.is_removed(entry) {
-                continue;
-            }
-            let item = (self.heads[entry], entry as u8);
-            while next < new_len && !self.in_order(item, new[next], order) {
-                places[len] = new[next].1;
-                (len, next) = (len + 1, next + 1);
-            }
-            places[len] = entry as u8;
-            len += 1;
-        }
-        for &(_, place) in &new[next..new_len] {
-            places[len] = place;
-            len += 1;
-        }
-        len
-    }
-
-    /// Whether an entry, given with its head, stays before one that was inserted later.
+    /// Whether an entry, given with its head, stays before one that was inserted later. Neither is
+    /// removed.
     #[inline]
-    fn in_order(&self, one: (u64, u8), later: (u64, u8), order: &impl KeyOrder<W>) -> bool {
+    pub(super) fn in_order(
+        &self,
+        one: (u64, usize),
+        later: (u64, usize),
+        order: &impl KeyOrder<W>,
+    ) -> bool {
         if one.0 != later.0 || order.exact() {
             return one.0 <= later.0;
         }
-        let (one, later) = (self.record(usize::from(one.1)), self.record(usize::from(later.1)));
         // SAFETY: neither was removed when the extent was taken, inside an open transaction.
-        unsafe { order.compare(one, later) }.is_le()
+        unsafe { order.compare(self.record(one.1), self.record(later.1)) }.is_le()
     }
 
     /// How the key sought lies to an entry that is not removed; `head` is the key's.

@@ -5,8 +5,9 @@
 //! away. A leaf that becomes one leaf is swung within its parent. Whatever changes the number of a
 //! parent's children replaces the parent as well, and goes through the parent's intent.
 
+use super::arrangement::Arrangement;
 use super::inner::{Inner, Intent, Side};
-use super::leaf::{Leaf, Places};
+use super::leaf::Leaf;
 use super::node::{ENTRIES, Entry, FANOUT, Fence, KeyOf, Link, OwnedNode, SORTED};
 use super::{KeyOrder, OrderedIndex, OutOfMemory, Retired, Target};
 use crate::storage::Words;
@@ -392,15 +393,16 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
     /// built is above what it was built with.
     fn gather(&self, leaf: &Leaf<W>, into: &mut LeafRow<W>) -> bool {
         let extent = leaf.extent();
-        let mut places: Places = [0; ENTRIES];
-        let len = leaf.arrange(self.order, extent, &mut places);
-        for &place in &places[..len] {
-            let (head, record) =
-                (leaf.head(usize::from(place), self.order), leaf.record(usize::from(place)));
-            into.push(Entry { head, skip: leaf.node.skip, record });
+        let all = Arrangement::<false>::ALL;
+        let mut entries = Arrangement::<false>::of(leaf, extent, all, self.order);
+        let (mut seen_new, mut only_new_above) = (false, true);
+        while let Some((head, entry)) = entries.next(leaf, self.order) {
+            into.push(Entry { head, skip: leaf.node.skip, record: leaf.record(entry) });
+            let is_new = entry >= SORTED;
+            only_new_above &= is_new || !seen_new;
+            seen_new |= is_new;
         }
-        let is_new = |place: &u8| usize::from(*place) >= SORTED;
-        places[..len].iter().skip_while(|place| !is_new(place)).all(is_new)
+        only_new_above
     }
 
     /// Makes the keys of what is too much for one leaf different from each other, so that it can be

@@ -44,7 +44,7 @@ impl<'a, P: Protocol, K: RecordKey + ?Sized> Run<'a, P, K> {
         let bounds = (Bound::Included(start), Bound::Unbounded);
         let mut ascent = Ascent::from(start);
         let mut begins_at_start = false;
-        for entry in transaction.range(ordered, bounds)?.take(operation.length as usize) {
+        for entry in transaction.range(ordered, bounds)?.limit(operation.length as usize) {
             let (key, record) = entry?;
             begins_at_start |= ascent.last.is_none() && key == start;
             self.scratch.disorder += u64::from(!ascent.admits(key));

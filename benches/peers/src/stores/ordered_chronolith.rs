@@ -30,7 +30,7 @@ impl Peer for OrderedChronolith {
 impl Ordered for OrderedChronolith {
     fn scan(&self, from: u64, len: usize) -> u64 {
         let sum = self.store.view(|tx| {
-            let mut entries = tx.range(&self.table, from..)?.take(len);
+            let mut entries = tx.range(&self.table, from..)?.limit(len);
             entries.try_fold(0, |sum, entry| {
                 let (&key, value) = entry?;
                 Ok(sum + touch_entry(key, value))

@@ -17,7 +17,8 @@ impl<P: Protocol> Attempt<'_, '_, P> {
     fn deliver_in(&mut self, request: &Delivery, district: u32) -> Result<(), TransactionError> {
         let (tx, tables) = (self.transaction, self.tables);
         let waiting = keys::orders_of_district(request.warehouse, district);
-        let Some(oldest) = tx.range(&tables.new_orders, waiting)?.next().transpose()? else {
+        let Some(oldest) = tx.range(&tables.new_orders, waiting)?.limit(1).next().transpose()?
+        else {
             self.scratch.skipped += 1;
             return Ok(());
         };

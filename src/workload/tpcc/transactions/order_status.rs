@@ -17,7 +17,9 @@ impl<P: Protocol> Attempt<'_, '_, P> {
         self.must(row.is_some());
         self.scratch.screen.customer = row.copied();
         let orders = keys::customer_order(customer, 0)..=keys::customer_order(customer, u32::MAX);
-        let Some(last) = tx.range_rev(&tables.customer_orders, orders)?.next().transpose()? else {
+        let Some(last) =
+            tx.range_rev(&tables.customer_orders, orders)?.limit(1).next().transpose()?
+        else {
             // Every customer is loaded with an order, and none is ever removed.
             self.must(false);
             return Ok(());

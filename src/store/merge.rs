@@ -1,0 +1,286 @@
+//! One order for the walks through the shards and for what the transaction itself has written.
+
+use super::operation::fetch_inline;
+use super::range::key_of;
+use crate::protocol::access_set::RangeEntry;
+use crate::protocol::context::Context;
+use crate::protocol::{Protocol, Ranges, Step};
+use crate::storage::Words;
+use crate::storage::ordered_index::{Bounds, Cursor, KeyOrder, Sought};
+use crate::storage::ordered_key::OrderedKey;
+use crate::storage::payload::Value;
+use crate::storage::record::Record;
+use crate::storage::table::TableCore;
+use crate::storage::version::Version;
+use crate::sync::fault::{self, Fault};
+use std::borrow::Borrow;
+use std::cmp;
+use std::hint::select_unpredictable;
+use std::ops::Bound;
+
+/// A record and what the transaction sees of it.
+pub(super) type Seen<W> = (*mut Record<W>, *mut Version<W>);
+
+/// Records that are merged at once, at most.
+pub(super) const CHUNK_MAX: usize = 16;
+
+/// A bound of a range.
+pub(super) struct Wanted<'t, K: OrderedKey + ?Sized, W: Words> {
+    key: K::Owned,
+    table: &'t TableCore<W>,
+}
+
+impl<K: OrderedKey + ?Sized, W: Words> Wanted<'_, K, W> {
+    fn key(&self) -> &K {
+        self.key.borrow()
+    }
+}
+
+impl<K: OrderedKey + ?Sized, W: Words> Sought<W> for Wanted<'_, K, W> {
+    #[inline]
+    fn head(&self, skip: u32) -> u64 {
+        self.key().head(skip)
+    }
+
+    unsafe fn compare(&self, record: *const Record<W>) -> cmp::Ordering {
+        // SAFETY: the caller's promise.
+        self.key().cmp(unsafe { key_of(self.table, record) })
+    }
+}
+
+fn own_bound<'t, K: OrderedKey + ?Sized, W: Words>(
+    bound: Bound<&K>,
+    table: &'t TableCore<W>,
+) -> Bound<Wanted<'t, K, W>> {
+    bound.map(|key| Wanted { key: key.to_owned(), table })
+}
+
+/// The heads of the lowest and the highest key within bounds.
+fn heads_of<K: OrderedKey + ?Sized>(low: Bound<&K>, high: Bound<&K>) -> (u64, u64) {
+    let head = |bound: Bound<&K>, unbounded| match bound {
+        Bound::Included(key) | Bound::Excluded(key) => key.head(0),
+        Bound::Unbounded => unbounded,
+    };
+    (head(low, 0), head(high, u64::MAX))
+}
+
+/// The walk through one shard. One that has come to its end is dropped.
+struct Walk<'t, W: Words, const REVERSED: bool> {
+    cursor: Cursor<'t, W, TableCore<W>, REVERSED>,
+    shard: u32,
+}
+
+/// A record that comes next, and the version of it if the transaction writes it.
+pub(super) struct Merged<W: Words> {
+    pub(super) record: *mut Record<W>,
+    pub(super) own: *mut Version<W>,
+    pub(super) shard: u32,
+}
+
+impl<W: Words> Clone for Merged<W> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<W: Words> Copy for Merged<W> {}
+
+impl<W: Words> Merged<W> {
+    const NOTHING: Self =
+        Merged { record: std::ptr::null_mut(), own: std::ptr::null_mut(), shard: 0 };
+
+    /// A write of the transaction.
+    fn of_write((record, own): Seen<W>) -> Self {
+        Merged { record, own, ..Merged::NOTHING }
+    }
+}
+
+/// A record that comes next, with the head of its key.
+type Front<W> = (u64, *mut Record<W>);
+
+/// The records of a range in order, a chunk at a time; with `REVERSED` in descending order.
+pub(super) struct Merge<'t, K, P, const REVERSED: bool>
+where
+    K: OrderedKey + ?Sized,
+    P: Protocol,
+{
+    table: &'t TableCore<P::Words>,
+    bounds: Bounds<Wanted<'t, K, P::Words>>,
+    /// The heads of the bounds.
+    heads: (u64, u64),
+    /// Every one of them has a record in front once they have begun.
+    walks: Vec<Walk<'t, P::Words, REVERSED>>,
+    begun: bool,
+    /// The transaction's own writes in the range, the next one last.
+    own: Vec<Seen<P::Words>>,
+    merged: [Merged<P::Words>; CHUNK_MAX],
+    len: usize,
+    /// The number of the whole walk among the transaction's.
+    number: u32,
+}
+
+impl<'t, K, P, const REVERSED: bool> Merge<'t, K, P, REVERSED>
+where
+    K: OrderedKey + ?Sized,
+    P: Protocol,
+{
+    /// Of a table's records within bounds, and of the transaction's writes there, which are in
+    /// ascending order.
+    pub(super) fn new(
+        table: &'t TableCore<P::Words>,
+        (low, high): (Bound<&K>, Bound<&K>),
+        shards: u32,
+        mut own: Vec<Seen<P::Words>>,
+        number: u32,
+    ) -> Self {
+        if !REVERSED {
+            own.reverse();
+        }
+        let walk = |shard| {
+            let index = table.ordered_index(shard).expect("an ordered table");
+            Walk { cursor: Cursor::new(index, table), shard }
+        };
+        Merge {
+            table,
+            bounds: (own_bound(low, table), own_bound(high, table)),
+            heads: heads_of(low, high),
+            walks: (0..shards).map(walk).collect(),
+            begun: false,
+            own,
+            merged: [Merged::NOTHING; CHUNK_MAX],
+            len: 0,
+            number,
+        }
+    }
+
+    /// The records that were merged.
+    #[inline]
+    pub(super) fn merged(&self) -> &[Merged<P::Words>] {
+        &self.merged[..self.len]
+    }
+
+    /// Forgets the records that were merged.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Goes to where the range begins in every shard, in all of them at the same time.
+    pub(super) fn begin(&mut self, cx: &mut Context<'_, P>) -> Step<P, ()> {
+        if std::mem::replace(&mut self.begun, true) {
+            return Ok(());
+        }
+        self.walks.iter().try_for_each(|walk| P::read_range(cx, walk.shard))?;
+        let bounds = &self.bounds;
+        let mut step_all = || {
+            let steps = self.walks.iter_mut().map(|walk| walk.cursor.approach(bounds));
+            steps.fold(false, |any, stepped| any | stepped)
+        };
+        while step_all() {}
+        for at in (0..self.walks.len()).rev() {
+            self.refill(cx, at);
+        }
+        Ok(())
+    }
+
+    /// Merges until there are so many records, or no more, and asks for them (values are `V`s).
+    pub(super) fn fill<V: Value + ?Sized>(&mut self, cx: &mut Context<'_, P>, wanted: usize) {
+        while self.len < wanted {
+            if let Some(at) = self.merge_batches::<V>(wanted) {
+                self.refill(cx, at);
+            } else if self.walks.is_empty() {
+                let Some(write) = self.own.pop() else { return };
+                self.push(Merged::of_write(write));
+            }
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, merged: Merged<P::Words>) {
+        self.merged[self.len] = merged;
+        self.len += 1;
+    }
+
+    /// Merges what the walks have in front, until one of them has nothing there any more: which
+    /// one.
+    fn merge_batches<V: Value + ?Sized>(&mut self, wanted: usize) -> Option<usize> {
+        while self.len < wanted {
+            let (at, front) = self.lowest()?;
+            if let Some(write) = self.own_before(front) {
+                self.push(Merged::of_write(write));
+                continue;
+            }
+            let walk = &mut self.walks[at];
+            let (record, mut own) = (front.1, std::ptr::null_mut());
+            if let Some(write) = self.own.pop_if(|write| write.0 == record) {
+                own = write.1;
+            }
+            let (is_empty, shard) = (walk.cursor.pass(), walk.shard);
+            fetch_inline::<K, V, P::Words>(record, 0);
+            self.push(Merged { record, own, shard });
+            if is_empty {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// The walk whose record is the next one, and that record.
+    #[inline]
+    fn lowest(&self) -> Option<(usize, Front<P::Words>)> {
+        let mut lowest = (0, self.walks.first()?.cursor.front());
+        for (at, walk) in self.walks.iter().enumerate().skip(1) {
+            let front = walk.cursor.front();
+            // Which of two shards has the lower key cannot be predicted.
+            let is_lower =
+                !fault::on(Fault::MergeUnsorted) && self.compare(front, lowest.1).is_lt();
+            lowest = select_unpredictable(is_lower, (at, front), lowest);
+        }
+        Some(lowest)
+    }
+
+    /// The transaction's write that comes before a record.
+    #[inline]
+    fn own_before(&mut self, front: Front<P::Words>) -> Option<Seen<P::Words>> {
+        let &write = self.own.last()?;
+        // SAFETY: the record of an open transaction's write is alive.
+        let head = unsafe { self.table.head(write.0, 0) };
+        let before = write.0 != front.1 && self.compare((head, write.0), front).is_lt();
+        if before { self.own.pop() } else { None }
+    }
+
+    /// Compares two records in the direction of the range.
+    #[inline]
+    fn compare(&self, one: Front<P::Words>, other: Front<P::Words>) -> cmp::Ordering {
+        let by_head = one.0.cmp(&other.0);
+        let order = if by_head.is_eq() && !K::EXACT {
+            // SAFETY: both are alive: in the index when a walk came to them, and kept since by the
+            // transaction's slot; or of one of its writes.
+            unsafe { self.table.compare(one.1, other.1) }
+        } else {
+            by_head
+        };
+        if REVERSED { order.reverse() } else { order }
+    }
+
+    /// Finds more records in one shard.
+    #[inline(never)]
+    fn refill(&mut self, cx: &mut Context<'_, P>, at: usize) {
+        let recorded = match P::RANGES {
+            Ranges::Validated => cx.worker.writes || P::VALIDATES_READ_ONLY,
+            Ranges::Unchecked | Ranges::Unsupported => false,
+        };
+        let Walk { cursor, shard } = &mut self.walks[at];
+        let ((low, high), shard, walk) = (self.heads, *shard, self.number);
+        let ranges = &mut cx.worker.access.ranges;
+        let table = std::ptr::from_ref(self.table);
+        let found = cursor.fill(&self.bounds, &mut |witness| {
+            if recorded {
+                ranges.push(RangeEntry { witness, table, shard, walk, low, high });
+            }
+        });
+        if !found {
+            self.walks.swap_remove(at);
+        }
+    }
+}
