@@ -246,6 +246,15 @@ fn ever_new_keys_on_one_thread() {
     churn_on_one_thread(&store, &table);
 }
 
+/// An ordered index replaces its nodes all the time; those lie in the arenas as well.
+#[test]
+fn ever_new_keys_of_an_ordered_table() {
+    let store = Store::new();
+    let table = store.ordered_table("queue").unwrap();
+    churn_on_one_thread(&store, &table);
+    churn_on_two_threads(&store, &table);
+}
+
 #[test]
 fn ever_new_keys_under_an_idle_snapshot() {
     let (store, table) = empty();

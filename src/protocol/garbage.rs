@@ -30,7 +30,7 @@ pub(crate) enum Garbage<W: Words> {
     Array(*const HashIndex<W>, Box<Array<W>>),
     /// A block of decision words that no version points to.
     Decisions(NonNull<Decision>),
-    /// A node of an ordered index that was replaced.
+    /// A node of an ordered index that was replaced, or that never was in it.
     Node(OwnedNode<W>),
     /// A record that an ordered index kept until now, because it was a fence.
     Fence(*const TableCore<W>, NonNull<Record<W>>),
@@ -63,7 +63,7 @@ impl<W: Words> Garbage<W> {
                 // SAFETY: an index lives as long as its table.
                 unsafe { (*index).settle() };
             }
-            Garbage::Node(node) => drop(node),
+            Garbage::Node(node) => node.free(arena, pool),
             Garbage::Decisions(block) => {
                 let class = class_of(DECISIONS_SIZE).expect("a small block");
                 // SAFETY: allocated by `new_decisions`, and nobody can reach it.

@@ -8,6 +8,7 @@ use crate::error::AbortReason;
 use crate::storage::Words;
 use crate::storage::entry::{Indexes, Replaced};
 use crate::storage::hash_index::Inserted;
+use crate::storage::ordered_index::ArenaMemory;
 use crate::storage::record::{Head, Record};
 use crate::storage::version::Version;
 use crate::sync::step::{self, Step as Point};
@@ -16,7 +17,8 @@ use std::ptr::NonNull;
 /// Publishes a private record, with the version that the write made for it, in the indexes. The
 /// version is stamped already.
 pub(crate) fn publish_record<P: Protocol>(cx: &mut Context<'_, P>, index: usize) -> Step<P, ()> {
-    let write = &mut cx.worker.access.writes[index];
+    let Worker { access, arena, garbage, .. } = &mut *cx.worker;
+    let write = &mut access.writes[index];
     // SAFETY: private until it is in an index.
     let (record, version) = unsafe { (&*write.record, &*write.version) };
     // A key that is inserted and removed by one transaction leaves a record that has to go again.
@@ -28,15 +30,15 @@ pub(crate) fn publish_record<P: Protocol>(cx: &mut Context<'_, P>, index: usize)
     let hash_index = table.index(shard);
     let indexes = Indexes { hash: hash_index, ordered: table.ordered_index(shard), order: table };
     let same_key = |one: &Record<P::Words>, other: &Record<P::Words>| table.same_key(one, other);
-    let garbage = &mut cx.worker.garbage;
-    let mut replaced = |replaced| {
+    let retire = |replaced| {
         garbage.push(match replaced {
             Replaced::Array(array) => Garbage::Array(hash_index, array),
             Replaced::Ordered(retired) => Garbage::of_ordered(table, retired),
         });
     };
+    let mut memory = ArenaMemory { arena, pool: &cx.core.pool, retire };
     let visible = || write.state = WriteState::Installed;
-    match indexes.enter(pointer, hash, same_key, visible, &mut replaced) {
+    match indexes.enter(pointer, hash, same_key, visible, &mut memory) {
         Inserted::Yes => Ok(()),
         Inserted::Exists(_) => {
             let at = Some(Place::Key(table, hash));

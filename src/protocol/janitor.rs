@@ -20,7 +20,7 @@ use crate::reclaim::queue::Queue;
 use crate::reclaim::watermark::Live;
 use crate::storage::Words;
 use crate::storage::hash_index::{Array, HashIndex};
-use crate::storage::ordered_index::{OwnedNode, Removed, Retired};
+use crate::storage::ordered_index::{ArenaMemory, OwnedNode, Removed, Retired};
 use crate::storage::prune::{self, Left};
 use crate::storage::record::{Head, Record};
 use crate::storage::table::{TableCore, TableVersion};
@@ -156,7 +156,7 @@ impl<W: Words> Chores<W> {
             match dying {
                 // Still in the index, which frees it.
                 Dying::Record(_, _, Stage::Buried(_) | Stage::InHashIndex) => {}
-                Dying::Node(node, _) => drop(node),
+                Dying::Node(node, _) => node.free(arena, pool),
                 Dying::Record(table, record, Stage::InOrderedIndex | Stage::Out(_)) => {
                     let record = NonNull::new(record).expect("a record");
                     Garbage::Record(table, record).dispose(arena, pool);
@@ -363,7 +363,7 @@ impl<'a, P: Protocol> Hands<'a, P> {
 
     /// Takes a dead record out of its indexes, as far as that is possible now.
     fn remove(
-        &self,
+        &mut self,
         table: *const TableCore<P::Words>,
         record: *mut Record<P::Words>,
         stage: Stage,
@@ -390,14 +390,16 @@ impl<'a, P: Protocol> Hands<'a, P> {
         }
         let mut removed = Removed::Yes;
         if let Some(ordered) = core_table.ordered_index(shard) {
-            let mut retire = |retired| {
-                let now = self.core.clock.snapshot();
+            let core = self.core;
+            let retire = |retired| {
+                let now = core.clock.snapshot();
                 chores.dying.push_back(match retired {
                     Retired::Node(node) => Dying::Node(node, now),
                     Retired::Record(record) => Dying::Record(table, record, Stage::Out(now)),
                 });
             };
-            removed = ordered.remove(record, core_table, &mut retire);
+            let mut memory = ArenaMemory { arena: &mut *self.arena, pool: &core.pool, retire };
+            removed = ordered.remove(record, core_table, &mut memory);
         }
         let stage = match removed {
             Removed::Yes => Stage::Out(self.core.clock.snapshot()),

@@ -1,4 +1,5 @@
-//! Memory for versions and records: per-worker size classes over chunks that the store owns.
+//! Memory for versions, records and the nodes of ordered indexes: per-worker size classes over
+//! chunks that the store owns.
 //!
 //! A block freed on another thread costs the general allocator most of a microsecond; here it goes
 //! to the free list of whoever reclaimed it. Free lists come in *magazines* of a fixed number of

@@ -36,7 +36,7 @@
 
 use super::Words;
 use super::hash_index::{Array, HashIndex, Inserted};
-use super::ordered_index::{KeyOrder, OrderedIndex, Retired};
+use super::ordered_index::{Block, KeyOrder, Memory, OrderedIndex, Retired};
 use super::record::Record;
 use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step};
@@ -57,6 +57,19 @@ pub(crate) enum Replaced<W: Words> {
     Ordered(Retired<W>),
 }
 
+/// The memory of all indexes as that of the ordered one.
+struct OrderedMemory<'a, M>(&'a mut M);
+
+impl<W: Words, M: Memory<Replaced<W>>> Memory<Retired<W>> for OrderedMemory<'_, M> {
+    fn allocate(&mut self, size: usize) -> Option<Block> {
+        self.0.allocate(size)
+    }
+
+    fn retire(&mut self, retired: Retired<W>) {
+        self.0.retire(Replaced::Ordered(retired));
+    }
+}
+
 impl<W: Words, O: KeyOrder<W>> Indexes<'_, W, O> {
     /// Enters a record, unless its key has one that is in use; that one can be found through the
     /// hash index then. `same_key` compares the keys of two records with equal hashes. `visible` is
@@ -67,11 +80,10 @@ impl<W: Words, O: KeyOrder<W>> Indexes<'_, W, O> {
         hash: u64,
         same_key: impl Fn(&Record<W>, &Record<W>) -> bool,
         mut visible: impl FnMut(),
-        replaced: &mut impl FnMut(Replaced<W>),
+        memory: &mut impl Memory<Replaced<W>>,
     ) -> Inserted<W> {
         if let Some(ordered) = self.ordered {
-            let mut retire = |retired| replaced(Replaced::Ordered(retired));
-            match ordered.insert(record, self.order, &mut retire) {
+            match ordered.insert(record, self.order, &mut OrderedMemory(memory)) {
                 Inserted::Yes => visible(),
                 Inserted::Exists(other)
                     if fault::on(Fault::HelpNobody)
@@ -80,7 +92,7 @@ impl<W: Words, O: KeyOrder<W>> Indexes<'_, W, O> {
                     return Inserted::Exists(other);
                 }
                 Inserted::Exists(other) => {
-                    return match self.enter_hash(other, hash, &same_key, replaced) {
+                    return match self.enter_hash(other, hash, &same_key, memory) {
                         Inserted::OutOfMemory => Inserted::OutOfMemory,
                         Inserted::Yes | Inserted::Exists(_) => Inserted::Exists(other),
                     };
@@ -89,7 +101,7 @@ impl<W: Words, O: KeyOrder<W>> Indexes<'_, W, O> {
             }
             step::at(Step::OrderedEntered);
         }
-        match self.enter_hash(record, hash, &same_key, replaced) {
+        match self.enter_hash(record, hash, &same_key, memory) {
             Inserted::Exists(helped) if std::ptr::eq(helped, record) => Inserted::Yes,
             Inserted::Yes => {
                 visible();
@@ -118,7 +130,7 @@ impl<W: Words, O: KeyOrder<W>> Indexes<'_, W, O> {
         record: *mut Record<W>,
         hash: u64,
         same_key: &impl Fn(&Record<W>, &Record<W>) -> bool,
-        replaced: &mut impl FnMut(Replaced<W>),
+        memory: &mut impl Memory<Replaced<W>>,
     ) -> Inserted<W> {
         // SAFETY: the caller's own, or found in the ordered index by this pinned step.
         let own = unsafe { &*record };
@@ -126,7 +138,8 @@ impl<W: Words, O: KeyOrder<W>> Indexes<'_, W, O> {
             std::ptr::eq(other, own)
                 || (other.hash == own.hash && same_key(other, own) && !other.head().is_dead())
         };
-        self.hash.insert(record, hash, same, &mut |array| replaced(Replaced::Array(array)))
+        let mut retire = |array| memory.retire(Replaced::Array(array));
+        self.hash.insert(record, hash, same, &mut retire)
     }
 }
 
@@ -135,8 +148,8 @@ mod models {
     use super::*;
     use crate::storage::NoWords;
     use crate::storage::hash_index::Lookup;
-    use crate::storage::ordered_index::Removed;
     use crate::storage::ordered_index::models::{Hashes, Rec};
+    use crate::storage::ordered_index::{OwnMemory, Removed};
     use crate::storage::record::Head;
     use crate::sync::fault::Armed;
     use std::sync::Arc;
@@ -172,8 +185,8 @@ mod models {
             let record = Self::record();
             let indexes =
                 Indexes { hash: &self.hash, ordered: Some(&self.ordered), order: &Hashes };
-            let mut forget = |replaced| self.forget(replaced);
-            (record, indexes.enter(record, KEY, |_, _| true, || {}, &mut forget))
+            let mut memory = OwnMemory(|replaced| self.forget(replaced));
+            (record, indexes.enter(record, KEY, |_, _| true, || {}, &mut memory))
         }
 
         fn find(&self) -> Option<*mut Rec> {
@@ -188,8 +201,8 @@ mod models {
             while !self.hash.remove(record, KEY) {
                 self.hash.assist(&mut |array| self.forget(Replaced::Array(array)));
             }
-            let mut forget = |retired| self.forget(Replaced::Ordered(retired));
-            assert_eq!(self.ordered.remove(record, &Hashes, &mut forget), Removed::Yes);
+            let mut memory = OwnMemory(|retired| self.forget(Replaced::Ordered(retired)));
+            assert_eq!(self.ordered.remove(record, &Hashes, &mut memory), Removed::Yes);
         }
     }
 
@@ -244,8 +257,8 @@ mod models {
         bounded(|| {
             let table = Table::new();
             let left = Table::record();
-            let mut forget = |retired| table.forget(Replaced::Ordered(retired));
-            assert_eq!(table.ordered.insert(left, &Hashes, &mut forget), Inserted::Yes);
+            let mut memory = OwnMemory(|retired| table.forget(Replaced::Ordered(retired)));
+            assert_eq!(table.ordered.insert(left, &Hashes, &mut memory), Inserted::Yes);
             let mut helper = {
                 let table = table.clone();
                 Some(loom::thread::spawn(move || drop(table.enter())))
@@ -283,6 +296,7 @@ mod tests {
     use super::*;
     use crate::storage::NoWords;
     use crate::storage::hash_index::Lookup;
+    use crate::storage::ordered_index::OwnMemory;
     use std::cmp;
 
     /// An order that breaks its promise: all keys are one to it.
@@ -324,7 +338,8 @@ mod tests {
         let indexes = Indexes { hash: &index, ordered: Some(&ordered), order: &Blunt };
         let enter = |record: &mut Record<NoWords>, hash| {
             let same = |one: &Record<NoWords>, other: &Record<NoWords>| std::ptr::eq(one, other);
-            indexes.enter(std::ptr::from_mut(record), hash, same, || {}, &mut |_| {})
+            let mut memory = OwnMemory(|_| unreachable!("two records replace nothing"));
+            indexes.enter(std::ptr::from_mut(record), hash, same, || {}, &mut memory)
         };
         assert!(matches!(enter(&mut first, hashes[0]), Inserted::Yes));
         assert!(matches!(enter(&mut second, hashes[1]), Inserted::Exists(_)));

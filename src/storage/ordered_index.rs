@@ -4,7 +4,7 @@
 //! # Layout
 //!
 //! A tree of nodes of several cache lines. A *leaf* holds up to 48 sorted records and behind them
-//! 14 slots, which later inserts fill from the first to the last. An *inner node* holds up to 64
+//! 12 slots, which later inserts fill from the first to the last. An *inner node* holds up to 62
 //! children and the fences between them. Beside each record (or fence) lies its *head*, eight bytes
 //! of the key that sort as the key does, so that a search reads the lines of a node and looks at
 //! records only where heads tie. The keys of a node's range share the bytes that its two fences
@@ -64,6 +64,7 @@ mod arrangement;
 mod cursor;
 mod inner;
 mod leaf;
+mod memory;
 mod node;
 mod rebuild;
 
@@ -77,12 +78,16 @@ use arrangement::Arrangement;
 use cursor::Bounded;
 use inner::{Inner, Side};
 use leaf::{Extent, Leaf, Slot};
+use memory::NodeMemory;
 use node::{Fence, KeyOf, Link, Node, SLOTS, prefetch};
 use rebuild::Builder;
 use std::cmp;
 use std::ops::Bound;
 
 pub(crate) use cursor::{Bounds, Cursor};
+#[cfg(test)]
+pub(crate) use memory::OwnMemory;
+pub(crate) use memory::{ArenaMemory, Block, Memory};
 pub(crate) use node::OwnedNode;
 
 /// How the keys of an index's records are ordered.
@@ -200,7 +205,7 @@ pub(crate) enum Removed {
 /// What the index has no use for any more.
 #[derive(Debug)]
 pub(crate) enum Retired<W: Words> {
-    /// A node that was replaced; dropping it frees its memory.
+    /// A node that was replaced, or that never was in the tree.
     Node(OwnedNode<W>),
     /// A record that was [`Removed::Kept`].
     Record(*mut Record<W>),
@@ -318,7 +323,7 @@ impl<W: Words> OrderedIndex<W> {
         &self,
         record: *mut Record<W>,
         order: &impl KeyOrder<W>,
-        retire: &mut dyn FnMut(Retired<W>),
+        memory: &mut NodeMemory<'_, W>,
     ) -> Inserted<W> {
         // SAFETY: the caller's record is alive.
         let key = unsafe { KeyOf::record(record, order) };
@@ -332,7 +337,7 @@ impl<W: Words> OrderedIndex<W> {
             if let Some(outcome) = Self::insert_into_slot(leaf, record, &key, order, extent) {
                 return outcome;
             }
-            if Builder::new(self, order, retire).replace(link).is_err() {
+            if Builder::new(self, order, memory).replace(link).is_err() {
                 return Inserted::OutOfMemory;
             }
         }
@@ -370,7 +375,7 @@ impl<W: Words> OrderedIndex<W> {
         &self,
         record: *mut Record<W>,
         order: &impl KeyOrder<W>,
-        retire: &mut dyn FnMut(Retired<W>),
+        memory: &mut NodeMemory<'_, W>,
     ) -> Removed {
         // SAFETY: the caller's record is alive.
         let key = unsafe { KeyOf::record(record, order) };
@@ -378,7 +383,7 @@ impl<W: Words> OrderedIndex<W> {
             let (leaf, link) = self.leaf_of(&key, order);
             let extent = leaf.extent();
             if extent.is_frozen() && !fault::on(Fault::RemoveFrozen) {
-                if Builder::new(self, order, retire).replace(link).is_err() {
+                if Builder::new(self, order, memory).replace(link).is_err() {
                     return Removed::NotNow;
                 }
                 continue;
@@ -389,7 +394,7 @@ impl<W: Words> OrderedIndex<W> {
             if (entry.is_none() && !own) || leaf.remove(extent, entry, own) {
                 step::at(Step::OrderedRemoved);
                 // Merging saves memory and time, and it is no loss if it fails.
-                let _ = Builder::new(self, order, retire).merge_if_small(link);
+                let _ = Builder::new(self, order, memory).merge_if_small(link);
                 return if own { Removed::Kept } else { Removed::Yes };
             }
         }
@@ -545,8 +550,11 @@ impl<W: Words> OrderedIndex<W> {
 
 impl<W: Words> Drop for OrderedIndex<W> {
     fn drop(&mut self) {
-        // SAFETY: `&mut self`; each node has one parent, and replaced ones were handed out.
-        unsafe { Self::walk(self.root(), &mut |node| drop(OwnedNode::from_link(node))) };
+        // SAFETY: `&mut self`; each node has one parent, and replaced ones were handed out. Tables
+        // go with their store, and the pool with the last of them.
+        unsafe {
+            Self::walk(self.root(), &mut |node| OwnedNode::from_link(node).free_with_pool());
+        }
     }
 }
 

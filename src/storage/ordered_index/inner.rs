@@ -1,5 +1,6 @@
 //! An inner node of the ordered index, and what is to become of it.
 
+use super::memory::NodeMemory;
 use super::node::{Entry, FANOUT, FROZEN_LINK, Fence, Link, Node, OwnedNode};
 use super::{KeyOrder, Sought};
 use crate::storage::Words;
@@ -71,6 +72,7 @@ impl<W: Words> Inner<W> {
         low: Option<Fence<W>>,
         high: Option<Fence<W>>,
         order: &impl KeyOrder<W>,
+        memory: &mut NodeMemory<'_, W>,
     ) -> Option<OwnedNode<W>> {
         debug_assert_eq!(children.len(), fences.len() + 1);
         let mut inner = Inner {
@@ -86,7 +88,7 @@ impl<W: Words> Inner<W> {
             inner.heads[at] = fence.head_behind(inner.node.skip, order);
             inner.fences[at] = fence.record;
         }
-        OwnedNode::allocate(inner)
+        OwnedNode::allocate(inner, memory)
     }
 
     pub(super) fn is_full(&self) -> bool {

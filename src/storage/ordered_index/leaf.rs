@@ -3,6 +3,7 @@
 //! Heads lie side by side, so that a search reads a few lines of one node and looks at records only
 //! where heads tie.
 
+use super::memory::NodeMemory;
 use super::node::{ENTRIES, Entry, FROZEN_LINK, Fence, LINE, Node, OwnedNode, SLOTS, SORTED};
 use super::{KeyOrder, Sought};
 use crate::storage::Words;
@@ -74,9 +75,9 @@ impl Extent {
 }
 
 impl<W: Words> Leaf<W> {
-    /// A leaf without entries whose range is everything.
+    /// A leaf without entries whose range is everything, in an allocation of its own.
     pub(super) fn empty() -> Option<OwnedNode<W>> {
-        OwnedNode::allocate(Self::with_node(Node::of_everything(), 0))
+        OwnedNode::allocate_apart(Self::with_node(Node::of_everything(), 0))
     }
 
     /// A leaf with these entries, which are sorted; `None` if there is no memory.
@@ -86,6 +87,7 @@ impl<W: Words> Leaf<W> {
         high: Option<Fence<W>>,
         owns_fence: bool,
         order: &impl KeyOrder<W>,
+        memory: &mut NodeMemory<'_, W>,
     ) -> Option<OwnedNode<W>> {
         let node = Node::new(0, entries.len(), low, high, order);
         let mut leaf = Self::with_node(node, if owns_fence { OWNED } else { 0 });
@@ -93,7 +95,7 @@ impl<W: Words> Leaf<W> {
             leaf.heads[at] = entry.head_behind(leaf.node.skip, order);
             leaf.records[at] = entry.record;
         }
-        OwnedNode::allocate(leaf)
+        OwnedNode::allocate(leaf, memory)
     }
 
     fn with_node(node: Node<W>, state: u64) -> Self {

@@ -66,6 +66,11 @@ impl Drop for Modelled {
             std::mem::forget(retired);
             return;
         }
+        for retired in self.retired.get_mut().expect("no model panicked").drain(..) {
+            if let Retired::Node(node) = retired {
+                node.free_with_pool();
+            }
+        }
         // SAFETY: dropped here only.
         unsafe { ManuallyDrop::drop(&mut self.index) };
         for &record in self.records.get_mut().expect("no model panicked").iter() {
@@ -85,12 +90,15 @@ impl Modelled {
         Arc::new(modelled)
     }
 
+    fn retire(&self, retired: Retired<NoWords>) {
+        self.retired.lock().expect("no model panicked").push(retired);
+    }
+
     fn insert(&self, key: u32) -> Inserted<NoWords> {
         let record = Record::new(std::ptr::null_mut(), u64::from(key), 0, 0);
         let record = Box::into_raw(Box::new(record));
         self.records.lock().expect("no model panicked").push(record);
-        let mut retire = |old| self.retired.lock().expect("no model panicked").push(old);
-        self.index.insert(record, &Hashes, &mut retire)
+        self.index.insert(record, &Hashes, &mut OwnMemory(|old| self.retire(old)))
     }
 
     fn find(&self, key: u32) -> Option<*mut Rec> {
@@ -106,8 +114,8 @@ impl Modelled {
         // SAFETY: as in `Hashes::head`.
         let target = unsafe { &*record };
         target.exchange(target.head(), Head::dead()).expect("nobody else changes the head");
-        let mut retire = |old| self.retired.lock().expect("no model panicked").push(old);
-        assert_eq!(self.index.remove(record, &Hashes, &mut retire), Removed::Yes);
+        let mut memory = OwnMemory(|old| self.retire(old));
+        assert_eq!(self.index.remove(record, &Hashes, &mut memory), Removed::Yes);
     }
 
     /// The keys in the index, and with them the records that are out of use.

@@ -2,21 +2,22 @@
 
 use super::inner::Inner;
 use super::leaf::Leaf;
+use super::memory::{Block, NodeMemory, free_own_block, own_block};
 use super::{KeyOrder, Sought};
+use crate::reclaim::arena::{Arena, ChunkPool, OWN_ALLOCATION, class_of, class_size};
 use crate::storage::Words;
 use crate::storage::hash_index::prefetch_line;
 use crate::storage::record::Record;
-use std::alloc::{Layout, alloc, dealloc};
 use std::cmp;
 use std::ptr::NonNull;
 
 /// Entries of a leaf's sorted part.
 pub(super) const SORTED: usize = if cfg!(loom) { 4 } else { 48 };
 /// Slots behind it for records that were inserted since.
-pub(super) const SLOTS: usize = if cfg!(loom) { 2 } else { 14 };
+pub(super) const SLOTS: usize = if cfg!(loom) { 2 } else { 12 };
 pub(super) const ENTRIES: usize = SORTED + SLOTS;
 /// Children of an inner node.
-pub(super) const FANOUT: usize = if cfg!(loom) { 3 } else { 64 };
+pub(super) const FANOUT: usize = if cfg!(loom) { 3 } else { 62 };
 
 /// The tag of a link, and the content of an empty slot, that never changes again.
 pub(super) const FROZEN_LINK: usize = 1;
@@ -107,6 +108,8 @@ pub(super) struct Node<W: Words> {
     pub(super) level: u8,
     /// Entries in the sorted part of a leaf, children of an inner node.
     len: u8,
+    /// The size class of the node's block.
+    class: u8,
     /// Leading bytes that every key of this node's range shares; heads begin behind them.
     pub(super) skip: u32,
     /// The range: from `low` on, up to but without `high`.
@@ -117,7 +120,7 @@ pub(super) struct Node<W: Words> {
 impl<W: Words> Node<W> {
     /// A leaf without entries whose range is everything.
     pub(super) fn of_everything() -> Self {
-        Node { level: 0, len: 0, skip: 0, low: None, high: None }
+        Node { level: 0, len: 0, class: OWN_ALLOCATION, skip: 0, low: None, high: None }
     }
 
     pub(super) fn new(
@@ -134,7 +137,7 @@ impl<W: Words> Node<W> {
             }
             _ => 0,
         };
-        Node { level, len: len as u8, skip, low, high }
+        Node { level, len: len as u8, class: OWN_ALLOCATION, skip, low, high }
     }
 
     #[inline]
@@ -202,8 +205,9 @@ impl<W: Words> Entry<W> {
     }
 }
 
-/// A node that nobody else owns: private, or replaced. Dropping it frees its memory, not what it
-/// points to.
+/// A node that nobody else owns: private, or replaced. It has to be freed, which takes the arena
+/// and the pool that its block goes back to; whoever drops it loses its memory.
+#[must_use]
 #[derive(Debug)]
 pub(crate) struct OwnedNode<W: Words>(NonNull<Node<W>>);
 
@@ -211,15 +215,26 @@ pub(crate) struct OwnedNode<W: Words>(NonNull<Node<W>>);
 unsafe impl<W: Words> Send for OwnedNode<W> {}
 
 impl<W: Words> OwnedNode<W> {
-    /// Moves a leaf or an inner node, whose first field is its `Node`, to memory of its own.
-    pub(super) fn allocate<T>(node: T) -> Option<Self> {
-        // SAFETY: nodes have a size.
-        let place = NonNull::new(unsafe { alloc(Layout::new::<T>()) })?.cast::<T>();
-        // SAFETY: just allocated with the layout of a `T`.
+    /// Moves a leaf or an inner node, whose first field is its `Node`, to a block of `memory`.
+    pub(super) fn allocate<T>(node: T, memory: &mut NodeMemory<'_, W>) -> Option<Self> {
+        Some(Self::place(node, memory.allocate(size_of::<T>())?))
+    }
+
+    /// As [`OwnedNode::allocate`], to an allocation of its own.
+    pub(super) fn allocate_apart<T>(node: T) -> Option<Self> {
+        Some(Self::place(node, own_block(size_of::<T>())?))
+    }
+
+    fn place<T>(node: T, (block, class): Block) -> Self {
+        let place = block.cast::<T>();
+        // SAFETY: the block is ours, large enough, and on a whole cache line.
         unsafe { place.write(node) };
+        let mut header = place.cast::<Node<W>>();
+        // SAFETY: just written; leaves and inner nodes begin with their `Node`.
+        unsafe { header.as_mut() }.class = class;
         #[cfg(test)]
         counted::NODES.with(|nodes| nodes.set(nodes.get() + 1));
-        Some(OwnedNode(place.cast()))
+        OwnedNode(header)
     }
 
     /// The node as a link, which the tree owns from now on.
@@ -239,32 +254,67 @@ impl<W: Words> OwnedNode<W> {
     pub(super) unsafe fn from_link(link: Link<W>) -> Self {
         OwnedNode(NonNull::new(link).expect("links are not null"))
     }
-}
 
-impl<W: Words> Drop for OwnedNode<W> {
-    fn drop(&mut self) {
+    /// Frees the node's memory, not what it points to. The pool is the one that its store's nodes
+    /// come from.
+    pub(crate) fn free(self, arena: &mut Arena, pool: &ChunkPool) {
+        let ((block, class), size) = self.into_block();
+        // SAFETY: the block came from an arena over this pool, or else was allocated with this
+        // layout; the node was owned.
+        unsafe { arena.free(pool, block, class, (size, LINE)) };
+    }
+
+    /// As [`OwnedNode::free`], for whoever has no arena because the pool is about to go as well.
+    pub(super) fn free_with_pool(self) {
+        let (block, size) = self.into_block();
+        // SAFETY: nodes with an allocation of their own have it from `own_block`.
+        unsafe { free_own_block(block, size) };
+    }
+
+    /// The node's block and the size that it was allocated for; there is no node in it any more.
+    fn into_block(self) -> (Block, usize) {
+        let node = self.0;
+        std::mem::forget(self);
         // SAFETY: owned.
-        let inner = unsafe { self.0.as_ref() }.level > 0;
-        let layout = if inner { Layout::new::<Inner<W>>() } else { Layout::new::<Leaf<W>>() };
+        let (class, inner) = unsafe { (node.as_ref().class, node.as_ref().level > 0) };
         #[cfg(test)]
         counted::NODES.with(|nodes| nodes.set(nodes.get() - 1));
         #[cfg(loom)]
         if inner {
             // SAFETY: owned, and of this type; the model's atomics have something to drop.
-            unsafe { self.0.cast::<Inner<W>>().drop_in_place() };
+            unsafe { node.cast::<Inner<W>>().drop_in_place() };
         } else {
             // SAFETY: as above.
-            unsafe { self.0.cast::<Leaf<W>>().drop_in_place() };
+            unsafe { node.cast::<Leaf<W>>().drop_in_place() };
         }
-        // SAFETY: allocated with this layout.
-        unsafe { dealloc(self.0.as_ptr().cast(), layout) };
+        let size = if inner { size_of::<Inner<W>>() } else { size_of::<Leaf<W>>() };
+        ((node.cast(), class), size)
     }
 }
 
+#[cfg(debug_assertions)]
+impl<W: Words> Drop for OwnedNode<W> {
+    fn drop(&mut self) {
+        // A key whose comparison panics has the right to lose memory.
+        assert!(std::thread::panicking(), "a node was dropped instead of freed");
+    }
+}
+
+/// Whether blocks for a `T` are in the arena, on whole lines, and as large as what they hold.
+const fn fills_its_class<T>() -> bool {
+    let size = size_of::<T>();
+    match class_of(size) {
+        Some(class) => size.is_multiple_of(LINE) && (cfg!(loom) || class_size(class) == size),
+        None => false,
+    }
+}
+
+const _: () = assert!(fills_its_class::<Leaf<crate::storage::NoWords>>());
+const _: () = assert!(fills_its_class::<Inner<crate::storage::NoWords>>());
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Leaf<crate::storage::NoWords>>() == 17 * LINE);
+const _: () = assert!(size_of::<Leaf<crate::storage::NoWords>>() == 16 * LINE);
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Inner<crate::storage::NoWords>>() == 25 * LINE);
+const _: () = assert!(size_of::<Inner<crate::storage::NoWords>>() == 24 * LINE);
 
 /// The number of nodes that this thread has made and not freed.
 #[cfg(test)]

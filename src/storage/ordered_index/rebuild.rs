@@ -1,14 +1,16 @@
 //! Replacing nodes of the ordered index: copies, splits, merges, and whatever others have begun.
 //!
 //! Every replacement goes the same way: what is copied is frozen, the copies are built in private,
-//! and one compare-and-swap of one link puts them in place. Who loses that race throws its copies
-//! away. A leaf that becomes one leaf is swung within its parent. Whatever changes the number of a
-//! parent's children replaces the parent as well, and goes through the parent's intent.
+//! and one compare-and-swap of one link puts them in place. Who loses that race hands its copies
+//! out as if they had been replaced. A leaf that becomes one leaf is swung within its parent.
+//! Whatever changes the number of a parent's children replaces the parent as well, and goes through
+//! the parent's intent.
 
 use super::arrangement::Arrangement;
 use super::inner::{Inner, Intent, Side};
 use super::leaf::Leaf;
-use super::node::{ENTRIES, Entry, FANOUT, Fence, KeyOf, Link, OwnedNode, SORTED};
+use super::memory::NodeMemory;
+use super::node::{ENTRIES, Entry, FANOUT, Fence, KeyOf, Link, Node, OwnedNode, SORTED};
 use super::{KeyOrder, OrderedIndex, OutOfMemory, Retired, Target};
 use crate::storage::Words;
 use crate::storage::record::Record;
@@ -61,23 +63,52 @@ type LeafRow<W> = Row<Entry<W>, { 2 * ENTRIES }>;
 type LinkRow<W> = Row<Link<W>, { 2 * FANOUT }>;
 type FenceRow<W> = Row<Entry<W>, { 2 * FANOUT }>;
 
-/// Private nodes, from left to right, and the fences between them.
+/// Private nodes, from left to right, the fences between them, and the node above them if that is
+/// new, too. They have to go into the tree or be discarded.
+#[must_use]
 struct Pieces<W: Words> {
     nodes: [Option<OwnedNode<W>>; PIECES],
     fences: [Option<Fence<W>>; PIECES],
     len: usize,
+    top: Option<OwnedNode<W>>,
 }
 
 impl<W: Words> Pieces<W> {
     fn new() -> Self {
-        Pieces { nodes: [const { None }; PIECES], fences: [None; PIECES], len: 0 }
+        let nodes = [const { None }; PIECES];
+        Pieces { nodes, fences: [None; PIECES], len: 0, top: None }
     }
 
-    /// Adds a node; `fence` is the one above it.
-    fn push(&mut self, node: OwnedNode<W>, fence: Option<Fence<W>>) {
-        self.nodes[self.len] = Some(node);
+    /// Adds a node; `fence` is the one above it. If there was no memory for the node, the others
+    /// are discarded.
+    fn with(
+        mut self,
+        node: Option<OwnedNode<W>>,
+        fence: Option<Fence<W>>,
+        memory: &mut NodeMemory<'_, W>,
+    ) -> Result<Self, OutOfMemory> {
+        if node.is_none() {
+            self.discard(memory);
+            return Err(OutOfMemory);
+        }
+        self.nodes[self.len] = node;
         self.fences[self.len] = fence;
         self.len += 1;
+        Ok(self)
+    }
+
+    /// Adds the node above all others, as `with` does.
+    fn below(
+        mut self,
+        top: Option<OwnedNode<W>>,
+        memory: &mut NodeMemory<'_, W>,
+    ) -> Result<Self, OutOfMemory> {
+        if top.is_none() {
+            self.discard(memory);
+            return Err(OutOfMemory);
+        }
+        self.top = top;
+        Ok(self)
     }
 
     fn links(&self) -> impl Iterator<Item = Link<W>> {
@@ -88,11 +119,26 @@ impl<W: Words> Pieces<W> {
         self.fences[..self.len - 1].iter().copied().flatten()
     }
 
+    /// The node that the others hang below, or the only one.
+    fn link(&self) -> Link<W> {
+        let first = || self.links().next();
+        self.top.as_ref().map(OwnedNode::link).or_else(first).expect("there is at least one piece")
+    }
+
+    fn into_nodes(self) -> impl Iterator<Item = OwnedNode<W>> {
+        self.nodes.into_iter().chain([self.top]).flatten()
+    }
+
     /// The tree owns the nodes from now on.
     fn release(self) {
-        self.nodes.into_iter().flatten().for_each(|node| {
+        self.into_nodes().for_each(|node| {
             node.into_link();
         });
+    }
+
+    /// Nobody needs the nodes.
+    fn discard(self, memory: &mut NodeMemory<'_, W>) {
+        self.into_nodes().for_each(|node| memory.retire(Retired::Node(node)));
     }
 }
 
@@ -129,16 +175,16 @@ unsafe fn inner_at<'a, W: Words>(link: Link<W>) -> &'a Inner<W> {
 pub(super) struct Builder<'a, W: Words, O> {
     index: &'a OrderedIndex<W>,
     order: &'a O,
-    retire: &'a mut dyn FnMut(Retired<W>),
+    memory: &'a mut NodeMemory<'a, W>,
 }
 
 impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
     pub(super) fn new(
         index: &'a OrderedIndex<W>,
         order: &'a O,
-        retire: &'a mut dyn FnMut(Retired<W>),
+        memory: &'a mut NodeMemory<'a, W>,
     ) -> Self {
-        Builder { index, order, retire }
+        Builder { index, order, memory }
     }
 
     /// Has a leaf replaced that is full or frozen: by a copy, or by halves if it holds too much for
@@ -166,13 +212,12 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
         if matches!(above, Above::Gone) {
             return Ok(());
         }
-        let pieces = self.leaves(&entries, leaf, leaf, ascending)?;
+        let mut pieces = self.leaves(&entries, leaf, leaf, ascending)?;
         // Only the root has no parent to take a second leaf.
-        let top = if pieces.len > 1 { Some(self.root_over(&pieces, 1)?) } else { None };
-        let new = top.as_ref().map_or_else(|| pieces.links().next(), |top| Some(top.link()));
-        if self.swing(&above, link, new.expect("there is at least one piece")) {
-            pieces.release();
-            top.map(OwnedNode::into_link);
+        if pieces.len > 1 {
+            pieces = self.root_over(pieces, 1)?;
+        }
+        if self.swing_pieces(&above, link, pieces) {
             self.retire_node(link);
         }
         Ok(())
@@ -224,9 +269,20 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
         }
     }
 
+    /// Puts new nodes in the place of `from`, or discards them.
+    fn swing_pieces(&mut self, above: &Above<W>, from: Link<W>, pieces: Pieces<W>) -> bool {
+        let swung = self.swing(above, from, pieces.link());
+        if swung {
+            pieces.release();
+        } else {
+            pieces.discard(self.memory);
+        }
+        swung
+    }
+
     fn retire_node(&mut self, link: Link<W>) {
         // SAFETY: the caller's swing took it out of the tree, and only one swing does.
-        (self.retire)(Retired::Node(unsafe { OwnedNode::from_link(link) }));
+        self.memory.retire(Retired::Node(unsafe { OwnedNode::from_link(link) }));
     }
 
     /// Decides what becomes of an inner node, unless that is decided, and carries that out.
@@ -299,10 +355,8 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
         } else {
             self.leaf_pieces(inner, first, count)?
         };
-        let new = self.with_pieces(inner, first, count, &pieces)?;
-        if self.swing(&above, link, new.link()) {
-            new.into_link();
-            pieces.release();
+        let pieces = self.with_pieces(inner, first, count, pieces)?;
+        if self.swing_pieces(&above, link, pieces) {
             self.retire_rebuilt(inner, first, count);
             self.retire_node(link);
             return Ok(true);
@@ -331,10 +385,8 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
         let (mut links, mut fences) = (Row::new(std::ptr::null_mut()), Row::new(Entry::NONE));
         Self::append(inner, &mut links, &mut fences);
         let pieces = self.inners(&links, &fences, inner, inner, 2)?;
-        let top = self.root_over(&pieces, inner.node.level + 1)?;
-        if self.swing(&Above::Root, link, top.link()) {
-            top.into_link();
-            pieces.release();
+        let pieces = self.root_over(pieces, inner.node.level + 1)?;
+        if self.swing_pieces(&Above::Root, link, pieces) {
             self.retire_node(link);
         }
         Ok(true)
@@ -350,21 +402,21 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
                 let leaf = unsafe { leaf_at(child) };
                 let owned = leaf.node.low.filter(|_| leaf.removed().owns_fence());
                 if let Some(fence) = owned {
-                    (self.retire)(Retired::Record(fence.record));
+                    self.memory.retire(Retired::Record(fence.record));
                 }
             }
             self.retire_node(child);
         }
     }
 
-    /// A copy of an inner node with `pieces` in the place of some children.
+    /// Puts pieces below a copy of an inner node, in the place of some children.
     fn with_pieces(
-        &self,
+        &mut self,
         inner: &Inner<W>,
         first: usize,
         count: usize,
-        pieces: &Pieces<W>,
-    ) -> Result<OwnedNode<W>, OutOfMemory> {
+        pieces: Pieces<W>,
+    ) -> Result<Pieces<W>, OutOfMemory> {
         let mut links: LinkRow<W> = Row::new(std::ptr::null_mut());
         let mut fences: FenceRow<W> = Row::new(Entry::NONE);
         (0..first).for_each(|at| links.push(inner.child(at)));
@@ -375,18 +427,19 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
             links.push(inner.child(at));
             fences.push(inner.entry(at));
         });
-        let node = &inner.node;
-        Inner::build(node.level, &links, &fences, node.low, node.high, self.order)
-            .ok_or(OutOfMemory)
+        let Node { level, low, high, .. } = inner.node;
+        let top = Inner::build(level, &links, &fences, low, high, self.order, self.memory);
+        pieces.below(top, self.memory)
     }
 
-    /// A root over pieces that cover everything.
-    fn root_over(&self, pieces: &Pieces<W>, level: u8) -> Result<OwnedNode<W>, OutOfMemory> {
+    /// Puts pieces that cover everything below a root.
+    fn root_over(&mut self, pieces: Pieces<W>, level: u8) -> Result<Pieces<W>, OutOfMemory> {
         let mut links: LinkRow<W> = Row::new(std::ptr::null_mut());
         let mut fences: FenceRow<W> = Row::new(Entry::NONE);
         pieces.links().for_each(|link| links.push(link));
         pieces.inner_fences().for_each(|fence| fences.push(Entry::of_fence(fence, self.order)));
-        Inner::build(level, &links, &fences, None, None, self.order).ok_or(OutOfMemory)
+        let top = Inner::build(level, &links, &fences, None, None, self.order, self.memory);
+        pieces.below(top, self.memory)
     }
 
     /// Appends a frozen leaf's entries in order; true if everything inserted since the leaf was
@@ -437,7 +490,7 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
 
     /// The leaves that the children `first..first + count` become.
     fn leaf_pieces(
-        &self,
+        &mut self,
         inner: &Inner<W>,
         first: usize,
         count: usize,
@@ -456,7 +509,7 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
 
     /// Leaves with these entries, for the range from the first old leaf to the last.
     fn leaves(
-        &self,
+        &mut self,
         entries: &[Entry<W>],
         first: &Leaf<W>,
         last: &Leaf<W>,
@@ -475,8 +528,9 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
                 Some(next) => Some(next.fence(self.order)),
                 None => last.node.high,
             };
-            let leaf = Leaf::build(&entries[start..end], low, high, owned, self.order);
-            pieces.push(leaf.ok_or(OutOfMemory)?, high);
+            let entries = &entries[start..end];
+            let leaf = Leaf::build(entries, low, high, owned, self.order, self.memory);
+            pieces = pieces.with(leaf, high, self.memory)?;
             (start, low, owned) = (end, high, false);
         }
         Ok(pieces)
@@ -491,7 +545,7 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
     /// The inner nodes that the children `first..first + count`, which were claimed for this node,
     /// become.
     fn inner_pieces(
-        &self,
+        &mut self,
         inner: &Inner<W>,
         first: usize,
         count: usize,
@@ -512,7 +566,7 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
 
     /// `count` inner nodes with these children, for the range from the first old one to the last.
     fn inners(
-        &self,
+        &mut self,
         links: &[Link<W>],
         fences: &[Entry<W>],
         first: &Inner<W>,
@@ -528,8 +582,9 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
                 None => last.node.high,
             };
             let (level, between) = (first.node.level, &fences[start..end - 1]);
-            let inner = Inner::build(level, &links[start..end], between, low, high, self.order);
-            pieces.push(inner.ok_or(OutOfMemory)?, high);
+            let links = &links[start..end];
+            let inner = Inner::build(level, links, between, low, high, self.order, self.memory);
+            pieces = pieces.with(inner, high, self.memory)?;
             (start, low) = (end, high);
         }
         Ok(pieces)

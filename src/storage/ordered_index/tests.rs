@@ -2,6 +2,7 @@
 
 use super::node::counted::NODES;
 use super::*;
+use crate::reclaim::arena::{Arena, ChunkPool};
 use crate::storage::NoWords;
 use crate::storage::record::Head;
 use crate::sync::fault::Armed;
@@ -127,6 +128,9 @@ fn bound<'a, K>(bound: &'a Bound<K>) -> Bound<Wanted<'a, K>> {
 /// One thread's index, with what it should hold.
 struct Checked<K: TestKey> {
     index: OrderedIndex<NoWords>,
+    /// Where its nodes lie; the pool goes after the index.
+    arena: Arena,
+    pool: ChunkPool,
     order: Keys<K>,
     model: BTreeMap<K, *mut Rec>,
     /// Records out of use that are not removed yet.
@@ -134,22 +138,12 @@ struct Checked<K: TestKey> {
     kept: BTreeSet<*mut Rec>,
 }
 
-/// Frees what the index hands out; records must be among those it kept.
-fn dispose<K>(kept: &mut BTreeSet<*mut Rec>, retired: Retired<NoWords>) {
-    match retired {
-        Retired::Node(node) => drop(node),
-        Retired::Record(record) => {
-            assert!(kept.remove(&record), "a record that the index did not own");
-            // SAFETY: the index was its last user.
-            unsafe { free::<K>(record) };
-        }
-    }
-}
-
 impl<K: TestKey> Checked<K> {
     fn new() -> Self {
         Checked {
             index: OrderedIndex::new().expect("memory"),
+            arena: Arena::new(),
+            pool: ChunkPool::new(),
             order: Keys(PhantomData),
             model: BTreeMap::new(),
             dead: Vec::new(),
@@ -157,11 +151,38 @@ impl<K: TestKey> Checked<K> {
         }
     }
 
+    /// Changes the index; also returns what it hands out.
+    fn change<T>(
+        &mut self,
+        change: impl FnOnce(&OrderedIndex<NoWords>, &Keys<K>, &mut NodeMemory<'_, NoWords>) -> T,
+    ) -> (T, Vec<Retired<NoWords>>) {
+        let mut retired = Vec::new();
+        let (arena, pool) = (&mut self.arena, &self.pool);
+        let mut memory = ArenaMemory { arena, pool, retire: |old| retired.push(old) };
+        let outcome = change(&self.index, &self.order, &mut memory);
+        (outcome, retired)
+    }
+
+    /// Frees what the index has handed out; records must be among those it kept.
+    fn dispose(&mut self, retired: Vec<Retired<NoWords>>) {
+        for retired in retired {
+            match retired {
+                Retired::Node(node) => node.free(&mut self.arena, &self.pool),
+                Retired::Record(record) => {
+                    assert!(self.kept.remove(&record), "a record that the index did not own");
+                    // SAFETY: the index was its last user.
+                    unsafe { free::<K>(record) };
+                }
+            }
+        }
+    }
+
     fn insert(&mut self, key: K) {
         let record = item(key.clone());
-        let kept = &mut self.kept;
-        let mut retire = |retired| dispose::<K>(kept, retired);
-        match self.index.insert(record, &self.order, &mut retire) {
+        let (inserted, retired) =
+            self.change(|index, order, memory| index.insert(record, order, memory));
+        self.dispose(retired);
+        match inserted {
             Inserted::Yes => assert_eq!(self.model.insert(key, record), None, "lost a key"),
             Inserted::Exists(_) => {
                 assert!(self.model.contains_key(&key), "a key came back");
@@ -183,15 +204,15 @@ impl<K: TestKey> Checked<K> {
     /// Removes what is out of use.
     fn clean(&mut self) {
         for record in std::mem::take(&mut self.dead) {
-            let mut handed_out = Vec::new();
-            let mut retire = |retired| handed_out.push(retired);
-            match self.index.remove(record, &self.order, &mut retire) {
+            let (removed, retired) =
+                self.change(|index, order, memory| index.remove(record, order, memory));
+            match removed {
                 // SAFETY: it is out of the index.
                 Removed::Yes => unsafe { free::<K>(record) },
                 Removed::Kept => assert!(self.kept.insert(record)),
                 Removed::NotNow => panic!("there is memory"),
             }
-            handed_out.into_iter().for_each(|retired| dispose::<K>(&mut self.kept, retired));
+            self.dispose(retired);
         }
     }
 
@@ -429,9 +450,10 @@ fn a_witness_notices_what_was_inserted_and_nothing_else() {
     let keep_nodes = |checked: &mut Checked<u64>, keys: &[u64], kept: &mut Vec<_>| {
         for &key in keys {
             let record = item(key);
-            let mut retire = |retired| kept.push(retired);
-            let outcome = checked.index.insert(record, &checked.order, &mut retire);
+            let (outcome, retired) =
+                checked.change(|index, order, memory| index.insert(record, order, memory));
             assert_eq!(outcome, Inserted::Yes);
+            kept.extend(retired);
             checked.model.insert(key, record);
         }
     };
@@ -448,6 +470,87 @@ fn a_witness_notices_what_was_inserted_and_nothing_else() {
     assert!(!unchanged(&checked, &seen, &own[..own.len() - 1]), "one of them is a phantom");
     let in_place = |witness| OrderedIndex::unchanged_in_place(witness, |_| true).is_some();
     assert!(!seen.iter().any(in_place), "every leaf was replaced");
+    checked.dispose(kept);
+}
+
+/// Memory for so many nodes, and what was handed out.
+struct Scarce {
+    left: usize,
+    retired: Vec<Retired<NoWords>>,
+}
+
+impl Memory<Retired<NoWords>> for Scarce {
+    fn allocate(&mut self, size: usize) -> Option<Block> {
+        self.left = self.left.checked_sub(1)?;
+        memory::own_block(size)
+    }
+    fn retire(&mut self, retired: Retired<NoWords>) {
+        self.retired.push(retired);
+    }
+}
+
+/// Calls `change` with memory for no node, for one, and so on, until it is done. Returns how often
+/// it was not, and what it handed out in the end.
+fn with_ever_more_memory<K: TestKey>(
+    checked: &mut Checked<K>,
+    mut change: impl FnMut(&OrderedIndex<NoWords>, &Keys<K>, &mut Scarce) -> bool,
+) -> (usize, Vec<Retired<NoWords>>) {
+    for failures in 0.. {
+        let mut memory = Scarce { left: failures, retired: Vec::new() };
+        if change(&checked.index, &checked.order, &mut memory) {
+            return (failures, memory.retired);
+        }
+        checked.dispose(memory.retired);
+    }
+    unreachable!("the memory was enough")
+}
+
+/// An insert or a removal for which there is no memory, wherever that shows, loses no node and can
+/// be tried again; an insert has changed nothing that anybody sees.
+#[test]
+fn without_memory_nothing_is_lost() {
+    let _armed = Armed::new(None);
+    let before = NODES.get();
+    let mut checked = Checked::<u64>::new();
+    let mut nodes_missing = BTreeSet::new();
+    for key in (0..8_000u64).map(|key| key.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
+        let record = item(key);
+        let (failures, retired) = with_ever_more_memory(&mut checked, |index, order, memory| {
+            match index.insert(record, order, memory) {
+                Inserted::Yes => return true,
+                Inserted::Exists(_) => panic!("a key came back"),
+                Inserted::OutOfMemory => {}
+            }
+            assert!(matches!(index.find(&Wanted(&key), order), Lookup::Absent(_)));
+            false
+        });
+        checked.dispose(retired);
+        checked.model.insert(key, record);
+        nodes_missing.insert(failures);
+    }
+    assert!(nodes_missing.range(4..).next().is_some(), "no inner node was split");
+    checked.check_range(&Bound::Unbounded, &Bound::Unbounded);
+    let mut removals_failed = 0;
+    for (key, record) in std::mem::take(&mut checked.model) {
+        kill(record);
+        let mut removed = Removed::NotNow;
+        let (failures, retired) = with_ever_more_memory(&mut checked, |index, order, memory| {
+            removed = index.remove(record, order, memory);
+            removed != Removed::NotNow
+        });
+        removals_failed += failures;
+        assert_eq!(checked.find(&key), None);
+        if removed == Removed::Kept {
+            checked.kept.insert(record);
+        } else {
+            // SAFETY: it is out of the index.
+            unsafe { free::<u64>(record) };
+        }
+        checked.dispose(retired);
+    }
+    assert!(removals_failed > 0, "no removal met what another had no memory to finish");
+    drop(checked);
+    assert_eq!(NODES.get(), before, "every node is freed once");
 }
 
 mod stress;

@@ -28,7 +28,7 @@ unsafe impl<K: Sync> Sync for Shared<K> {}
 fn retire_later<K: TestKey>(guard: &Guard, retired: Retired<NoWords>) {
     match retired {
         // SAFETY: freed when every pin has ended that was there when it was replaced.
-        Retired::Node(node) => unsafe { guard.defer_unchecked(move || drop(node)) },
+        Retired::Node(node) => unsafe { guard.defer_unchecked(move || node.free_with_pool()) },
         Retired::Record(record) => free_later::<K>(guard, record),
     }
 }
@@ -68,8 +68,8 @@ impl<K: TestKey> Worker<'_, K> {
 
     fn insert(&mut self, number: u64, guard: &Guard) {
         let record = item((self.shared.key)(number));
-        let mut retire = |retired| retire_later::<K>(guard, retired);
-        match self.shared.index.insert(record, &self.shared.order, &mut retire) {
+        let mut memory = OwnMemory(|retired| retire_later::<K>(guard, retired));
+        match self.shared.index.insert(record, &self.shared.order, &mut memory) {
             Inserted::Yes => {
                 assert_eq!(self.own.insert(number, record), None, "lost {number}");
             }
@@ -85,8 +85,8 @@ impl<K: TestKey> Worker<'_, K> {
     fn remove(&mut self, number: u64, guard: &Guard) {
         let Some(record) = self.own.remove(&number) else { return };
         kill(record);
-        let mut retire = |retired| retire_later::<K>(guard, retired);
-        match self.shared.index.remove(record, &self.shared.order, &mut retire) {
+        let mut memory = OwnMemory(|retired| retire_later::<K>(guard, retired));
+        match self.shared.index.remove(record, &self.shared.order, &mut memory) {
             Removed::Yes => free_later::<K>(guard, record),
             Removed::Kept => {}
             Removed::NotNow => panic!("there is memory"),
@@ -203,7 +203,11 @@ impl<K: TestKey> Shared<K> {
         let shared = Shared { index, order: Keys(PhantomData), key, number, keys };
         for number in (0..keys).step_by(STABLE as usize) {
             let record = item(key(number));
-            let outcome = shared.index.insert(record, &shared.order, &mut drop);
+            let mut memory = OwnMemory(|retired| match retired {
+                Retired::Node(node) => node.free_with_pool(),
+                Retired::Record(_) => unreachable!("nothing was removed"),
+            });
+            let outcome = shared.index.insert(record, &shared.order, &mut memory);
             assert_eq!(outcome, Inserted::Yes);
         }
         Arc::new(shared)
