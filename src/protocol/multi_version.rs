@@ -13,7 +13,7 @@ use super::{Conflict, Place, Protocol, Step};
 use crate::error::AbortReason;
 use crate::limits::UNDECIDED_SPINS_MAX;
 use crate::storage::Words;
-use crate::storage::decision::{Decision, Refusal};
+use crate::storage::decision::{Decision, Outcome, Refusal};
 use crate::storage::hash_index::HashIndex;
 use crate::storage::record::Record;
 use crate::storage::version::{Stamp, Top, Version, top, visible_at};
@@ -267,6 +267,11 @@ fn install_version<P: Protocol<Local = Local<M>>, M>(
         let (base, begin) = match unsafe { top(head.version()) } {
             Top::Settled { base, begin } => (base, begin),
             Top::Undecided(other) => {
+                // Whoever has been overruled overrules nobody: of two that stand in each other's way
+                // one can go on.
+                if worker.local.decision().outcome() == Outcome::Aborted {
+                    return Err(Conflict::at(AbortReason::Overruled, record));
+                }
                 // SAFETY: pinned: a decision word is freed a grace period after its last stamp
                 // goes.
                 wait_or_overrule(unsafe { &*other }, worker.retries, &mut spins);
