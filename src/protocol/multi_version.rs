@@ -267,8 +267,8 @@ fn install_version<P: Protocol<Local = Local<M>>, M>(
         let (base, begin) = match unsafe { top(head.version()) } {
             Top::Settled { base, begin } => (base, begin),
             Top::Undecided(other) => {
-                // Whoever has been overruled overrules nobody: of two that stand in each other's way
-                // one can go on.
+                // Whoever has been overruled overrules nobody: of two that stand in each other's
+                // way one can go on.
                 if worker.local.decision().outcome() == Outcome::Aborted {
                     return Err(Conflict::at(AbortReason::Overruled, record));
                 }

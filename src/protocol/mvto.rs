@@ -69,7 +69,8 @@
 //! of reading a state older than every writer, because what has returned must be seen. A writer
 //! that is undecided for longer than a moment is passed by, not waited for. Timestamps carry no
 //! thread number (see 4). The options stay as they are set: Cicada leaves out the pre-check and the
-//! sort after five commits in a row. Its adaptive back-off is every protocol's ([`crate::Backoff`]).
+//! sort after five commits in a row. Its adaptive back-off is every protocol's
+//! ([`crate::Backoff`]).
 
 use super::access_set::{ReadEntry, WriteEntry, WriteKind};
 use super::context::{Context, Core, Worker};
@@ -388,8 +389,8 @@ fn is_above_ranges(cx: &Cx<'_>, write: &WriteEntry<MvtoWords>) -> bool {
     is_above_readers(stamp, cx.worker.snapshot, own)
 }
 
-/// How contended a write's record is: the later it was written, the more, and most of all if that is
-/// still going on. Called by a step, which is pinned.
+/// How contended a write's record is: the later it was written, the more, and most of all if that
+/// is still going on. Called by a step, which is pinned.
 fn contention_of(write: &WriteEntry<MvtoWords>) -> u64 {
     if write.kind == WriteKind::Insert {
         return 0;

@@ -106,10 +106,10 @@ fn commits<P: Protocol>(core: &Core<P>) -> u64 {
 
 /// The adaptive ceiling, and what the last move of it has to be compared with.
 ///
-/// A transaction that aborts looks whether the next move is due; one of those that find so claims it
-/// and makes it. One that stops between the two has made no move, and the next one is due all the
-/// same an interval later. Should it go on by then, the two moves may mix what they have seen: a
-/// step in the wrong direction at worst, which the next one takes back.
+/// A transaction that aborts looks whether the next move is due; one of those that find so claims
+/// it and makes it. One that stops between the two has made no move, and the next one is due all
+/// the same an interval later. Should it go on by then, the two moves may mix what they have seen:
+/// a step in the wrong direction at worst, which later ones take back.
 #[derive(Debug)]
 pub(super) struct Climb {
     begun: Instant,
