@@ -267,14 +267,12 @@ fn install_version<P: Protocol<Local = Local<M>>, M>(
         let (base, begin) = match unsafe { top(head.version()) } {
             Top::Settled { base, begin } => (base, begin),
             Top::Undecided(other) => {
-                // Whoever has been overruled overrules nobody: of two that stand in each other's
-                // way one can go on.
-                if worker.local.decision().outcome() == Outcome::Aborted {
-                    return Err(Conflict::at(AbortReason::Overruled, record));
-                }
                 // SAFETY: pinned: a decision word is freed a grace period after its last stamp
                 // goes.
-                wait_or_overrule(unsafe { &*other }, worker.retries, &mut spins);
+                let other = unsafe { &*other };
+                if !wait_or_overrule(other, worker.local.decision(), &mut spins) {
+                    return Err(Conflict::at(AbortReason::Overruled, record));
+                }
                 continue;
             }
         };
@@ -292,11 +290,17 @@ fn install_version<P: Protocol<Local = Local<M>>, M>(
     }
 }
 
-/// Meets an undecided transaction: waits a bounded moment, then aborts it.
-pub(super) fn wait_or_overrule(other: &Decision, priority: u32, spins: &mut u32) {
+/// Meets an undecided transaction: waits a bounded moment, then aborts it. False if `own` has been
+/// aborted meanwhile: whoever has been overruled overrules nobody, so of two that stand in each
+/// other's way one can go on.
+#[cold]
+fn wait_or_overrule(other: &Decision, own: &Decision, spins: &mut u32) -> bool {
+    if own.outcome() == Outcome::Aborted {
+        return false;
+    }
     // The more urgent one waits little, the other gives it four times as long to finish.
-    let patience =
-        if priority > other.priority() { UNDECIDED_SPINS_MAX } else { 4 * UNDECIDED_SPINS_MAX };
+    let urgent = own.priority() > other.priority();
+    let patience = if urgent { UNDECIDED_SPINS_MAX } else { 4 * UNDECIDED_SPINS_MAX };
     if *spins < patience {
         *spins += 1;
         spin_loop();
@@ -304,6 +308,7 @@ pub(super) fn wait_or_overrule(other: &Decision, priority: u32, spins: &mut u32)
         other.abort();
         *spins = 0;
     }
+    true
 }
 
 /// Draws a commit timestamp above everything that the transaction's commit has to exceed.

@@ -37,7 +37,8 @@ pub enum Backoff {
     /// The store has one ceiling, which follows the throughput: every few milliseconds it moves a
     /// step, on in the same direction if more transactions have committed since the last move than
     /// before, and back if fewer have (hill climbing, as in Cicada: Lim, Kaminsky and Andersen,
-    /// SIGMOD 2017, "contention regulation"). The bounds are in [`crate::limits`].
+    /// SIGMOD 2017, "contention regulation"). The bounds are in [`crate::limits`]. It begins at 0
+    /// and takes a second at least for each 100 µs, so a short run says little about it.
     Adaptive,
 }
 
