@@ -26,9 +26,9 @@ use std::ops::Range;
 
 const THREADS: u64 = 4;
 const ROUNDS: u64 = 1_000;
-const SCRIPTS: u64 = 600;
-const TRANSACTIONS: u64 = 4_000;
-const TRANSFERS: u64 = 500;
+const SCRIPTS: u64 = 300;
+const TRANSACTIONS: u64 = 20_000;
+const TRANSFERS: u64 = 2_000;
 /// Keys on each of two sides, and of them at most one side may have any.
 const SIDE: u64 = 20;
 /// As many writes as need a partial selection.
