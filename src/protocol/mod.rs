@@ -18,6 +18,7 @@ mod multi_version;
 
 mod aria;
 mod bamboo;
+mod contention;
 mod hstore;
 mod lock_parts;
 #[cfg(all(test, loom))]
@@ -43,6 +44,7 @@ mod wound_wait;
 
 pub use aria::Aria;
 pub use bamboo::Bamboo;
+pub use contention::{Contention, WriteOrder};
 pub use hstore::HStore;
 pub use mvocc::Mvocc;
 pub use mvto::Mvto;
@@ -189,6 +191,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// Whether a transaction can commit below a snapshot that is open by then. What it overwrites
     /// may be under the eyes of whoever looks for the version of that snapshot.
     const COMMITS_IN_THE_PAST: bool = false;
+    /// Whether it heeds the store's [`Contention`]; the others ignore it.
+    const HEEDS_CONTENTION: bool = false;
     /// What it does about ranges.
     const RANGES: Ranges = Ranges::Unsupported;
 
@@ -267,7 +271,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     #[inline]
     fn written(_cx: &mut Context<'_, Self>, _index: usize) {}
 
-    /// Prepares these writes, all of one shard. They are in the global order.
+    /// Prepares these writes, all of one shard. They are in the global order, which a protocol that
+    /// does not depend on it may change among them.
     #[doc(hidden)]
     fn prepare(cx: &mut Context<'_, Self>, writes: Range<usize>) -> Step<Self, ()>;
 
