@@ -60,6 +60,8 @@ impl<P: Protocol> Transaction<'_, P> {
         Ok(())
     }
 
+    /// Apart, because a transaction that has only read would save registers for its sake.
+    #[inline(never)]
     fn finish_writes(&mut self) -> Result<(), TransactionError> {
         let (core, cell) = (&self.store.core, self.cell);
         let (id, retries) = self.step_unpinned(|worker| (worker.id, worker.retries));
