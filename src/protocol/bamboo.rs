@@ -49,8 +49,7 @@
 
 use super::access_set::{AbsentEntry, ReadEntry, WriteKind};
 use super::context::{Context, Core, Worker};
-use super::lock_parts::Locked;
-use super::record_lock::Mode;
+use super::lock_parts::{Locked, Mode};
 use super::retiring_lock::{Lock, Nodes};
 use super::{Conflict, Isolation, Progress, Protocol, Ranges, Reads, Step, single_version};
 use crate::error::AbortReason;
@@ -126,12 +125,12 @@ type Cx<'a> = Context<'a, Bamboo>;
 /// Gives up if this transaction is bound to fail.
 #[inline]
 fn heed_doom(cx: &Cx<'_>) -> Step<Bamboo, ()> {
-    cx.worker.local.nodes.member().doom().map_or(Ok(()), |reason| Err(Conflict::new(reason)))
+    cx.worker.local.nodes.transaction().doom().map_or(Ok(()), |reason| Err(Conflict::new(reason)))
 }
 
 /// Waits until everybody has committed that this transaction depends on.
 fn await_dependencies(cx: &Cx<'_>) -> Step<Bamboo, ()> {
-    cx.worker.local.nodes.member().await_dependencies(LOCK_WAIT_MAX).map_err(Conflict::new)
+    cx.worker.local.nodes.transaction().await_dependencies(LOCK_WAIT_MAX).map_err(Conflict::new)
 }
 
 /// Gets the lock of a record, or the one that it has into this mode. Returns its number, and
@@ -198,7 +197,7 @@ impl Protocol for Bamboo {
 
     #[inline]
     fn begin(_core: &Core<Self>, worker: &mut Worker<Self>) -> Step<Self, ()> {
-        worker.local.nodes.member().begin(worker.age, worker.id);
+        worker.local.nodes.transaction().begin(worker.age, worker.id);
         Ok(())
     }
 

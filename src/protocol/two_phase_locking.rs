@@ -56,8 +56,8 @@
 
 use super::access_set::{AbsentEntry, ReadEntry, WriteKind};
 use super::context::{Context, Core, Worker};
-use super::lock_parts::Locked;
-use super::record_lock::{Lock, Mode, Nodes, Rule};
+use super::lock_parts::{Locked, Mode};
+use super::record_lock::{Lock, Nodes, Rule};
 use super::{Conflict, Isolation, Progress, Protocol, Ranges, Reads, Step, single_version};
 use crate::error::AbortReason;
 use crate::limits::LOCK_WAIT_MAX_MS;
@@ -122,7 +122,7 @@ type Cx<'a, R> = Context<'a, TwoPhaseLocking<R>>;
 /// Gives up if somebody older has asked for it.
 #[inline]
 fn heed_wounds<R: Policy>(cx: &Cx<'_, R>) -> Step<TwoPhaseLocking<R>, ()> {
-    if cx.worker.local.nodes.party().is_wounded() {
+    if cx.worker.local.nodes.transaction().is_wounded() {
         return Err(Conflict::new(AbortReason::Wounded));
     }
     Ok(())
@@ -181,7 +181,7 @@ impl<R: Policy> Protocol for TwoPhaseLocking<R> {
 
     #[inline]
     fn begin(_core: &Core<Self>, worker: &mut Worker<Self>) -> Step<Self, ()> {
-        worker.local.nodes.party().begin(worker.age, worker.id);
+        worker.local.nodes.transaction().begin(worker.age, worker.id);
         Ok(())
     }
 

@@ -33,7 +33,7 @@ impl Guarded {
 
 fn nodes(age: u64) -> Nodes {
     let nodes = Nodes::default();
-    nodes.party().begin(age, age);
+    nodes.transaction().begin(age, age);
     nodes
 }
 

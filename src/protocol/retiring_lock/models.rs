@@ -26,7 +26,7 @@ fn write(cell: &UnsafeCell<u64>, new: u64) {
 
 fn nodes(age: u64) -> Nodes {
     let nodes = Nodes::default();
-    nodes.member().begin(age, age);
+    nodes.transaction().begin(age, age);
     nodes
 }
 
@@ -54,7 +54,7 @@ fn writer_and_reader(fails: bool) {
                 write(&guarded.shown, 7);
                 let something = std::ptr::without_provenance_mut(16);
                 guarded.lock.retire(nodes.get(0), something);
-                assert_eq!(nodes.member().await_dependencies(AGES), Ok(()));
+                assert_eq!(nodes.transaction().await_dependencies(AGES), Ok(()));
                 if !fails {
                     write(&guarded.committed, 7);
                 }
@@ -66,7 +66,7 @@ fn writer_and_reader(fails: bool) {
         if let Ok(shown) = guarded.lock.acquire(nodes.get(0), Mode::Shared, AGES) {
             let dirty = !shown.is_null();
             let seen = read(if dirty { &guarded.shown } else { &guarded.committed });
-            if nodes.member().await_dependencies(AGES).is_ok() {
+            if nodes.transaction().await_dependencies(AGES).is_ok() {
                 assert_eq!(read(&guarded.committed), seen, "it is committed");
             }
             guarded.lock.release(nodes.get(0), true);
@@ -114,7 +114,7 @@ fn two_upgrades() {
             let added = lock.upgrade(nodes.get(0), AGES).and_then(|()| {
                 let shown = std::ptr::without_provenance_mut(new as usize * 16);
                 lock.retire(nodes.get(0), shown);
-                nodes.member().await_dependencies(AGES)
+                nodes.transaction().await_dependencies(AGES)
             });
             if added.is_ok() {
                 write(value, new);
