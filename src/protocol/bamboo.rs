@@ -47,7 +47,7 @@
 //! What a transaction sees that fails in the end need not be of one moment. Its closure's outcome
 //! is not believed then: `commit::rehearse` waits for the same dependencies.
 
-use super::access_set::{AbsentEntry, ReadEntry, WriteKind};
+use super::access_set::{AbsentEntry, WriteKind};
 use super::context::{Context, Core, Worker};
 use super::lock_parts::{Locked, Mode};
 use super::retiring_lock::{Lock, Nodes};
@@ -59,8 +59,6 @@ use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
-use crate::sync::fault::{self, Fault};
-use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -208,14 +206,8 @@ impl Protocol for Bamboo {
         shard: u32,
     ) -> Step<Self, *mut Version<RetiringWords>> {
         let (number, new) = lock(cx, record, Mode::Shared)?;
-        if record.head().is_dead() {
-            // The key may have another record.
-            return Err(Conflict::at(AbortReason::ReadValidation, record));
-        }
         let version = cx.worker.local.found[number];
-        if new || version.is_null() {
-            cx.worker.access.reads.push(ReadEntry { record, version, shard });
-        }
+        single_version::note_read(cx, record, shard, version, new)?;
         Ok(version)
     }
 
@@ -284,16 +276,7 @@ impl Protocol for Bamboo {
 
     #[inline]
     fn validate(cx: &mut Cx<'_>, reads: Range<usize>, absents: Range<usize>) -> Step<Self, ()> {
-        if fault::on(Fault::SkipValidation) {
-            return Ok(());
-        }
         single_version::validate_absences(cx, reads, absents)
-    }
-
-    #[inline]
-    fn decide(_cx: &mut Cx<'_>) -> Step<Self, bool> {
-        step::at(Point::DecideCommitted);
-        Ok(true)
     }
 
     #[inline]
@@ -322,7 +305,7 @@ mod tests {
     use crate::error::{Abort, TransactionError};
     use crate::protocol::context::WorkerCell;
     use crate::store::{Attempts, Store, Table};
-    use crate::sync::fault::Armed;
+    use crate::sync::fault::{Armed, Fault};
     use std::sync::mpsc::channel;
 
     type Texts = Table<u64, String, Bamboo>;
@@ -460,7 +443,7 @@ mod tests {
 
     /// A record without a value goes out of use while transactions are open that have found it so,
     /// and its tombstone, unlike a value, is freed then. So what a transaction keeps from one
-    /// operation to the next is no tombstone: neither one that was shown to it nor one of the chain.
+    /// operation to the next is no tombstone: neither one that was shown to it nor the chain's.
     #[test]
     fn a_tombstone_is_not_kept_between_operations() {
         let _armed = Armed::new(None);
@@ -476,8 +459,8 @@ mod tests {
                 store.transact(|tx| tx.put(&table, key, "new".into())).expect("alone");
             }
         };
-        // A record stays in use while its first version waits, which lies inside it. The worker that
-        // has put it away is taken, so that others visit it.
+        // A record stays in use while its first version waits, which lies inside it. The worker
+        // that has put it away is taken, so that others visit it.
         store.transact(|tx| tx.put(&table, 1, "second".into())).expect("alone");
         let taken = store.begin().expect("room");
         until_freed(1);

@@ -56,7 +56,6 @@ use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crate::sync::CachePadded;
-use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -250,12 +249,6 @@ impl Protocol for HStore {
     #[inline]
     fn validate(_cx: &mut Cx<'_>, _reads: Range<usize>, _absents: Range<usize>) -> Step<Self, ()> {
         Ok(())
-    }
-
-    #[inline]
-    fn decide(_cx: &mut Cx<'_>) -> Step<Self, bool> {
-        step::at(Point::DecideCommitted);
-        Ok(true)
     }
 
     #[inline]
