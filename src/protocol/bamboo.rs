@@ -83,8 +83,7 @@ pub struct Local {
     /// The node with a record's number stands in the list of that record's lock.
     nodes: Nodes,
     locked: Locked<RetiringWords>,
-    /// The value that it found when it got the lock with that number (null: the key was absent; a
-    /// version that says so need not stay).
+    /// The value that it found when it got the lock with that number (null: the key was absent).
     found: Vec<*mut Version<RetiringWords>>,
 }
 
@@ -303,7 +302,6 @@ const _: () = assert!(size_of::<Record<RetiringWords>>() == 24);
 mod tests {
     use super::*;
     use crate::error::{Abort, TransactionError};
-    use crate::protocol::context::WorkerCell;
     use crate::store::{Attempts, Store, Table};
     use crate::sync::fault::{Armed, Fault};
     use std::sync::mpsc::channel;
@@ -438,50 +436,6 @@ mod tests {
             }
             assert_eq!(seen, "in vain");
             assert_eq!(reason(reader.commit()), Some(AbortReason::CascadingAbort));
-        }
-    }
-
-    /// A record without a value goes out of use while transactions are open that have found it so,
-    /// and its tombstone, unlike a value, is freed then. So what a transaction keeps from one
-    /// operation to the next is no tombstone: neither one that was shown to it nor the chain's.
-    #[test]
-    fn a_tombstone_is_not_kept_between_operations() {
-        let _armed = Armed::new(None);
-        let (store, table) = store_of(1);
-        let freed = || -> u64 {
-            store.core.workers.cells().map(|cell| cell.tallies.versions_freed.get()).sum()
-        };
-        // Inserts, which themselves replace nothing, until so many versions are freed.
-        let mut keys = 10..100_000;
-        let mut until_freed = |count| {
-            while freed() < count {
-                let key = keys.next().expect("reclamation comes by");
-                store.transact(|tx| tx.put(&table, key, "new".into())).expect("alone");
-            }
-        };
-        // A record stays in use while its first version waits, which lies inside it. The worker
-        // that has put it away is taken, so that others visit it.
-        store.transact(|tx| tx.put(&table, 1, "second".into())).expect("alone");
-        let taken = store.begin().expect("room");
-        until_freed(1);
-        drop(taken);
-        let remover = store.begin().expect("room");
-        assert_eq!(remover.remove(&table, &1), Ok(true));
-        let early = store.begin().expect("room");
-        assert_eq!(early.get(&table, &1), Ok(None), "it is shown");
-        remover.commit().expect("it depends on nobody");
-        let late = store.begin().expect("room");
-        assert_eq!(late.get(&table, &1), Ok(None), "it is in the chain");
-        // SAFETY: no operation is running, and no other thread uses the store.
-        let found =
-            |cell: &WorkerCell<Bamboo>| unsafe { &(*cell.worker.get()).local.found }.clone();
-        let kept: Vec<_> = store.core.workers.cells().flat_map(found).collect();
-        assert_eq!(kept, [std::ptr::null_mut(); 2]);
-        // The tombstone: the value that it replaced may be referred to, and stays.
-        until_freed(2);
-        for tx in [early, late] {
-            assert_eq!(tx.get(&table, &1), Ok(None), "there is no record any more");
-            assert_eq!(reason(tx.commit()), Some(AbortReason::ReadValidation));
         }
     }
 
