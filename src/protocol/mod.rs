@@ -63,6 +63,7 @@ use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+use crate::sync::step::{self, Step as Point};
 use context::{Context, Core, Worker};
 use std::ops::Range;
 
@@ -288,9 +289,14 @@ pub trait Protocol: Sized + Send + Sync + 'static {
         absents: Range<usize>,
     ) -> Step<Self, ()>;
 
-    /// The commit point. `Ok(false)`: draw and validate again.
+    /// The commit point. `Ok(false)`: draw and validate again. Nothing is left to be decided here
+    /// unless others may decide that this transaction aborts.
     #[doc(hidden)]
-    fn decide(cx: &mut Context<'_, Self>) -> Step<Self, bool>;
+    #[inline]
+    fn decide(_cx: &mut Context<'_, Self>) -> Step<Self, bool> {
+        step::at(Point::DecideCommitted);
+        Ok(true)
+    }
 
     /// Cleans up after a commit.
     #[doc(hidden)]
