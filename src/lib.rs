@@ -66,8 +66,9 @@ pub use storage::ordered_key::OrderedKey;
 pub use storage::payload::{Key, Value};
 pub use storage::{NoWords, Words};
 pub use store::{
-    Attempts, Index, IndexForm, IndexRange, IntoIndexKey, NonUnique, OrderedTable, PrimaryKey,
-    Range, RetryPolicy, Stats, Store, StoreBuilder, Table, Transaction, Unique, UniqueIndex,
+    Attempts, Backoff, Index, IndexForm, IndexRange, IntoIndexKey, NonUnique, OrderedTable,
+    PrimaryKey, Range, RetryPolicy, Stats, Store, StoreBuilder, Table, Transaction, Unique,
+    UniqueIndex,
 };
 
 /// The README's example, compiled and run.

@@ -12,10 +12,20 @@ pub const TABLES_MAX: usize = 65_535;
 pub const PAYLOAD_LEN_MAX_BYTES: usize = 1 << 30;
 /// Failures after which `transact` gives up, unless the builder says otherwise.
 pub const RETRIES_MAX_DEFAULT: u32 = 1_000_000;
-/// The shortest back-off after an abort.
+/// Where the exponential back-off's ceiling begins.
 pub const BACKOFF_MIN_NS: u64 = 100;
-/// The longest back-off after an abort.
+/// Where the exponential back-off's ceiling ends.
 pub const BACKOFF_MAX_NS: u64 = 100_000;
+/// The fixed back-off's ceiling on the command line: the abort penalty of DBx1000.
+pub const BACKOFF_FIXED_NS: u64 = 100_000;
+/// The time between two moves of the adaptive back-off's ceiling (this and the next two: Cicada).
+pub const BACKOFF_CLIMB_INTERVAL_NS: u64 = 5_000_000;
+/// How far the adaptive back-off's ceiling moves.
+pub const BACKOFF_CLIMB_STEP_NS: u64 = 500;
+/// Where the adaptive back-off's ceiling ends; it begins at 0.
+pub const BACKOFF_CLIMB_MAX_NS: u64 = 1_000_000;
+/// Writes of one shard that a commit picks out as the most contended (Cicada's partial sort).
+pub const CONTENDED_FIRST: usize = 8;
 /// Pauses a transaction grants an undecided writer before it decides that writer's fate.
 pub const UNDECIDED_SPINS_MAX: u32 = if cfg!(loom) { 0 } else { 64 };
 /// Times a commit draws a later timestamp because a reader raised its floor, before it gives way.

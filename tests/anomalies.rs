@@ -38,7 +38,7 @@ struct Fixed;
 impl Visitor for Fixed {
     type Output = ();
     fn visit<P: Protocol>(self) {
-        expect_none(&anomalies::fixed::<P>());
+        expect_none(&anomalies::fixed::<P>(&Store::builder()));
     }
 }
 
@@ -55,7 +55,7 @@ impl Visitor for Random {
     fn visit<P: Protocol>(self) {
         let blocking = P::PROGRESS == Progress::Blocking;
         let scripts = if blocking { SCRIPTS_BLOCKING } else { SCRIPTS };
-        expect_none(&anomalies::random::<P>(scripts, self.0));
+        expect_none(&anomalies::random::<P>(&Store::builder(), scripts, self.0));
     }
 }
 

@@ -4,6 +4,7 @@
 #[path = "common/command.rs"]
 mod command;
 
+use chronolith::bench::protocol_facts;
 use chronolith::protocol;
 use command::{chronolith, command, fails, parse_json, stderr, stdout, succeeds};
 use hdrhistogram::Histogram;
@@ -63,6 +64,62 @@ fn a_run_says_what_it_measured_and_how_to_repeat_it() {
     let replay = report.lines().find_map(|line| line.strip_prefix("replay       chronolith "));
     let replay: Vec<&str> = replay.expect("a replay line").split(' ').collect();
     assert!(succeeds(&chronolith(&replay)).contains("seed         0x7"));
+}
+
+/// The first protocol that heeds the settings of contention, or that does not.
+fn protocol_that(heeds: bool) -> &'static str {
+    let heeds_it = |name: &str| protocol_facts(name).expect("a protocol").heeds_contention;
+    let mut names = protocol::NAMES.iter().copied();
+    names.find(|name| heeds_it(name) == heeds).expect("there are both")
+}
+
+#[test]
+fn what_is_set_about_contention_is_said_and_repeated() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("run.json");
+    let shown = path.to_str().expect("a plain path");
+    let flags = "--backoff adaptive --pre-check off --write-order contention";
+    let split: Vec<&str> = flags.split(' ').collect();
+    let run = ["-n", "500", "--protocol", protocol_that(true), "--json", shown];
+    let report = succeeds(&small(&[&run, &split[..]].concat()));
+    let said = "adaptive back-off, no pre-check, writes by contention";
+    assert!(report.contains(said), "{report}");
+    let replay = report.lines().find_map(|line| line.strip_prefix("replay       chronolith "));
+    let replay = replay.expect("a replay line");
+    assert!(replay.contains(flags), "{replay}");
+    let replay: Vec<&str> = replay.split(' ').collect();
+    assert!(succeeds(&chronolith(&replay)).contains(said));
+    let config = &parse_json(&path)["config"];
+    assert_eq!(config["backoff"], "adaptive");
+    assert_eq!(config["pre_check"], false);
+    assert_eq!(config["write_order"], "contention");
+
+    for (heeds, said) in [
+        (false, "retries until commit, exponential back-off\n"),
+        (true, "exponential back-off, pre-check, writes by record\n"),
+    ] {
+        let report = succeeds(&small(&["-n", "500", "--protocol", protocol_that(heeds)]));
+        assert!(report.contains(said), "{report}");
+        let unsaid = ["--backoff", "--pre-check", "--write-order"];
+        assert!(!unsaid.iter().any(|flag| report.contains(flag)), "{report}");
+    }
+}
+
+#[test]
+fn settings_that_the_protocol_does_not_heed_are_refused() {
+    let (deaf, heeding) = (protocol_that(false), protocol_that(true));
+    for flag in ["--pre-check off", "--write-order contention"] {
+        let split: Vec<&str> = flag.split(' ').collect();
+        let output = small(&[&["--protocol", deaf], &split[..]].concat());
+        let refused = format!("{flag}: has no effect on protocol {deaf}; it has one on {heeding}");
+        fails(&output, &refused);
+        assert!(output.stdout.is_empty(), "{}", stdout(&output));
+    }
+    // Back-off is every protocol's.
+    for policy in ["none", "fixed", "exponential", "adaptive"] {
+        let run = ["-n", "500", "--backoff", policy, "--protocol", deaf];
+        assert!(succeeds(&small(&run)).contains(&format!("{policy} back-off\n")));
+    }
 }
 
 #[test]
@@ -260,6 +317,10 @@ const BAD_INPUT: &[(&str, &str)] = &[
     ("--seed 0xyz", "0xyz"),
     ("--protocol magic", "mvocc"),
     ("--isolation si", "leave the flag out"),
+    ("--backoff linear", "possible values: none, fixed, exponential, adaptive"),
+    ("--pre-check maybe", "possible values: on, off"),
+    ("--write-order random", "possible values: record, contention"),
+    ("--write-order contention --protocol magic", "there is no protocol magic"),
     ("--pin everywhere", "compact"),
     ("--pin 60000", "60000"),
     ("--no-such-flag", "--no-such-flag"),

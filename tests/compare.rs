@@ -4,6 +4,7 @@
 #[path = "common/command.rs"]
 mod command;
 
+use chronolith::bench::protocol_facts;
 use chronolith::protocol::NAMES;
 use chronolith::report::{latency, percent, rate};
 use command::{chronolith, command as start, fails, parse_json, stderr, stdout, succeeds};
@@ -102,6 +103,25 @@ fn cells(text: &str) -> BTreeMap<(String, String), String> {
         }
     }
     cells
+}
+
+#[test]
+fn settings_that_no_protocol_heeds_are_refused_and_others_noted() {
+    let heeds = |name: &&str| protocol_facts(name).expect("a protocol").heeds_contention;
+    let (heeding, deaf): (Vec<&str>, Vec<&str>) = NAMES.iter().copied().partition(heeds);
+    let flags = ["-n", "200", "--reps", "1", "--write-order", "contention"];
+    let refused = small(&deaf[..2].join(","), &flags);
+    fails(&refused, &format!("has no effect on protocol {}; it has one on", deaf[..2].join(", ")));
+    let report = succeeds(&small(&[deaf[0], heeding[0]].join(","), &flags));
+    for part in [
+        &format!("note         --write-order contention has no effect on {}\n", deaf[0]),
+        "exponential back-off, pre-check, writes by contention\n",
+        " --write-order contention ",
+    ] {
+        assert!(report.contains(part), "{part} is missing:\n{report}");
+    }
+    let report = succeeds(&small(&two(), &flags[..4]));
+    assert!(!report.contains("has no effect") && !report.contains("--write-order"), "{report}");
 }
 
 fn number(value: &Value) -> f64 {

@@ -322,8 +322,7 @@ fn a_drop_that_panics_in_the_janitor_frees_nothing_twice() {
     let table = store.table::<u64, Fused>("t").unwrap();
     let (mut made, mut panics) = (0, 0);
     for round in 0..2_000 {
-        // Overwritten for some time, then also removed: a record that is queued twice is freed
-        // then.
+        // Overwritten for some time, then also removed, so that records are freed too.
         let removes = round > 200 && round % 2 == 0;
         let work = std::panic::AssertUnwindSafe(|| {
             store.transact(|tx| {

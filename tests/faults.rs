@@ -5,14 +5,14 @@
 use chronolith::bench::{
     Comparison, ComparisonPlan, Flaw, LatencyBasis, Limit, Pinning, Plan, compare,
 };
-use chronolith::protocol::{NAMES, Protocol};
+use chronolith::protocol::{Contention, NAMES, Protocol};
 use chronolith::report::RunFacts;
 use chronolith::report::comparison::{ComparisonReport, write_table};
 use chronolith::workload::{
     End, Fingerprint, Footprint, LoadWatch, Preset, Properties, PropertyError, PropertyRow, Seed,
     TallyRole, TallyRow, Worker, Workload,
 };
-use chronolith::{Attempts, Error, Store, Table, TransactionError};
+use chronolith::{Attempts, Backoff, Error, Store, Table, TransactionError};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -131,6 +131,8 @@ fn plan() -> ComparisonPlan {
         warmup: Duration::ZERO,
         seed: Seed::new(1),
         shards: None,
+        backoff: Backoff::default(),
+        contention: Contention::default(),
         pinning: Pinning::None,
         repetitions: 2,
         throttle: None,

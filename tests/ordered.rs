@@ -160,8 +160,16 @@ for_each_protocol! {
                                 model.range(low..high).map(|(key, value)| (*key, *value)).collect();
                             let found = all(tx.range(&table, low..high)?)?;
                             assert_eq!(found, expected, "round {round}");
-                            let expected: Vec<_> = expected.into_iter().rev().take(3).collect();
-                            assert_eq!(all(tx.range_rev(&table, low..high)?.take(3))?, expected);
+                            let (some, more) = (random.below(40), random.below(40));
+                            let (some, more) = (some as usize, more as usize);
+                            let mut range = tx.range(&table, low..high)?;
+                            let mut found = all(range.by_ref().take(some))?;
+                            found.extend(all(range.limit(more))?);
+                            let most = expected.len().min(some + more);
+                            assert_eq!(found, expected[..most], "{some} and {more}");
+                            let expected: Vec<_> = expected.into_iter().rev().take(some).collect();
+                            let reversed = tx.range_rev(&table, low..high)?.limit(some);
+                            assert_eq!(all(reversed)?, expected);
                         }
                     }
                 }
@@ -304,19 +312,25 @@ fn a_transaction_depends_on_no_more_of_a_range_than_it_took() {
     let store = Store::new();
     let table = store.ordered_table::<u64, u64>("t").unwrap();
     fill(&store, &table, (0..1000).map(|key| key * 2));
-    let reader = |at: u64| {
+    let reader = |at: u64, limit: usize| {
         let tx = store.begin().unwrap();
-        let seen = all(tx.range(&table, 100..).unwrap().take(2)).unwrap();
+        let seen = all(tx.range(&table, 100..).unwrap().limit(limit).take(2)).unwrap();
         assert_eq!(seen.len(), 2);
         tx.put(&table, at, 1).unwrap();
         tx
     };
-    let behind = reader(5000);
-    store.transact(|tx| tx.put(&table, 1501, 0)).unwrap();
-    assert!(commits(behind), "an insert behind what was taken is no conflict");
-    let within = reader(5001);
-    store.transact(|tx| tx.put(&table, 101, 0)).unwrap();
-    assert!(!commits(within), "an insert between what was taken is a phantom");
+    for (limit, key) in [(2, 1501), (usize::MAX, 1503)] {
+        let behind = reader(5000, limit);
+        store.transact(|tx| tx.put(&table, key, 0)).unwrap();
+        assert!(commits(behind), "an insert behind what was taken is no conflict");
+        let within = reader(5001, limit);
+        store.transact(|tx| tx.put(&table, 101, 0)).unwrap();
+        assert!(!commits(within), "an insert between what was taken is a phantom");
+        store.transact(|tx| tx.remove(&table, &101)).unwrap();
+    }
+    let limited = reader(5002, 2);
+    store.transact(|tx| tx.put(&table, 104, 0)).unwrap();
+    assert!(commits(limited), "a limited range reads nothing behind its end");
 }
 
 #[test]

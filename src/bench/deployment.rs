@@ -5,11 +5,11 @@
 //! for all.
 
 use super::RunError;
-use crate::protocol::{self, Protocol, Reads};
+use crate::protocol::{self, Contention, Protocol, Reads};
 use crate::workload::{
     Finding, Footprint, KeyStream, LoadWatch, Moment, Seed, TallyRow, Worker, Workload,
 };
-use crate::{Store, TransactionError};
+use crate::{Backoff, RetryPolicy, Store, TransactionError};
 
 /// What a workload says of itself.
 #[derive(Debug, Clone)]
@@ -53,6 +53,10 @@ pub struct StoreSettings<'a> {
     pub hash_seed: u64,
     /// Its shards, unless there is to be one for each processor.
     pub shards: Option<usize>,
+    /// How long a transaction waits after an abort.
+    pub backoff: Backoff,
+    /// What it does about contention.
+    pub contention: Contention,
 }
 
 /// A workload's tables in a store.
@@ -172,7 +176,9 @@ impl<'w, W: Workload> protocol::Visitor for Deploy<'w, '_, W> {
 
     fn visit<P: Protocol>(self) -> Self::Output {
         let Deploy { workload, settings } = self;
-        let builder = Store::builder().hash_seed(settings.hash_seed);
+        let retry = RetryPolicy { backoff: settings.backoff, ..RetryPolicy::default() };
+        let builder = Store::builder().hash_seed(settings.hash_seed).retry(retry);
+        let builder = builder.contention(settings.contention);
         let builder = match settings.shards {
             Some(shards) => builder.shards(shards),
             None => builder,

@@ -1,6 +1,8 @@
 //! What a run is to do, checked before anything starts.
 
 use super::{LongReader, RunError};
+use crate::Backoff;
+use crate::protocol::Contention;
 use crate::workload::Seed;
 use std::time::Duration;
 
@@ -144,6 +146,10 @@ pub struct Plan {
     pub seed: Seed,
     /// Shards of the store; `None` leaves it to the store.
     pub shards: Option<usize>,
+    /// How long a transaction waits after an abort.
+    pub backoff: Backoff,
+    /// What the store does about contention, if its protocol heeds that.
+    pub contention: Contention,
     /// How workers are bound to processors.
     pub pinning: Pinning,
     /// Repetitions, each with a fresh store and the same requests.

@@ -37,6 +37,8 @@ pub struct ProtocolFacts {
     pub strict: bool,
     /// The progress guarantee it declares.
     pub progress: String,
+    /// Whether it heeds the store's settings of contention.
+    pub heeds_contention: bool,
 }
 
 impl ProtocolFacts {
@@ -61,6 +63,7 @@ pub fn protocol_facts(name: &str) -> Option<ProtocolFacts> {
                 isolation: P::ISOLATION.name().to_owned(),
                 strict: P::STRICT,
                 progress: P::PROGRESS.name().to_owned(),
+                heeds_contention: P::HEEDS_CONTENTION,
             }
         }
     }
@@ -308,6 +311,8 @@ impl Session<'_> {
             // With the run's seed the keys of a replay lie in the same shards.
             hash_seed: self.plan.seed.number(),
             shards: self.plan.shards,
+            backoff: self.plan.backoff,
+            contention: self.plan.contention,
         })
     }
 

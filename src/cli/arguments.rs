@@ -1,5 +1,6 @@
 //! The flags.
 
+use super::contention::ContentionArguments;
 use crate::bench::LongReader;
 use crate::protocol::NAMES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -104,6 +105,8 @@ pub(super) struct MeasureArguments {
     /// Shards of the store; one for each processor unless set
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(super) shards: Option<usize>,
+    #[command(flatten)]
+    pub(super) contention: ContentionArguments,
     /// Bind threads to processors: none, compact, or a list like 0,2-3
     #[arg(long, value_name = "WHERE", default_value = "none")]
     pub(super) pin: String,

@@ -61,7 +61,8 @@ impl WorkloadVisitor for CompareWorkload<'_> {
         );
         let outputs = Outputs::open(output_files(arguments))?;
         let plan = comparison_plan(arguments, &client, &ending)?;
-        let notes = self.notes(&client, &ending, plan.plan.threads);
+        let mut notes = self.notes(&client, &ending, plan.plan.threads);
+        notes.extend(arguments.measure.contention.check(&plan.protocols)?);
         let progress =
             ComparisonProgress::new(arguments.measure.quiet, client.status.is_some(), &plan);
         progress.estimate(workload.footprint().records, &plan);

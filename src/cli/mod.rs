@@ -2,6 +2,7 @@
 
 mod arguments;
 mod compare;
+mod contention;
 mod explain;
 mod list;
 mod probe;

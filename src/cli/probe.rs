@@ -4,7 +4,9 @@ use super::arguments::ProbeArguments;
 use super::progress::Progress;
 use super::settings::with_workload;
 use super::{Failure, INTERRUPTED, print, watch_signals};
+use crate::Backoff;
 use crate::bench::{self, ClientProperties, LatencyBasis, Limit, Pinning, Plan, is_debug_build};
+use crate::protocol::Contention;
 use crate::report::{latency, rate};
 use crate::sync::Ordering;
 use crate::workload::{Properties, Workload, WorkloadVisitor};
@@ -38,6 +40,8 @@ impl WorkloadVisitor for ProbeWorkload<'_> {
             warmup: Duration::ZERO,
             seed: arguments.workload.seed(),
             shards: None,
+            backoff: Backoff::default(),
+            contention: Contention::default(),
             pinning: Pinning::None,
             repetitions: 1,
             throttle: None,

@@ -12,6 +12,9 @@ use std::io::Write;
 /// Loads, runs, reports.
 pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     check_isolation(arguments)?;
+    let protocol = std::slice::from_ref(&arguments.engine.protocol);
+    // One protocol heeds the settings, or the run is refused: there is nothing to note.
+    arguments.measure.contention.check(protocol)?;
     let properties = arguments.workload.gather()?;
     with_workload(&properties, RunWorkload { arguments, properties: &properties })
 }

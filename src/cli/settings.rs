@@ -1,7 +1,7 @@
 //! From flags and properties to a workload and a plan.
 
-use super::Failure;
 use super::arguments::{EngineArguments, MeasureArguments, ThreadCount, WorkloadArguments};
+use super::{Failure, contention};
 use crate::bench::{CLIENT_ROWS, ClientProperties, Limit, Pinning, Plan, RunError, Throttle};
 use crate::workload::generator::fnv_fingerprint;
 use crate::workload::{
@@ -103,6 +103,8 @@ impl MeasureArguments {
             warmup: ending.warmup,
             seed,
             shards: self.shards,
+            backoff: self.contention.backoff(),
+            contention: self.contention.contention(),
             pinning,
             repetitions,
             throttle: client.target.map(throttle),
@@ -162,6 +164,7 @@ pub(super) fn replay(
     add("--warmup", time(plan.warmup).replace(' ', ""));
     add("--seed", plan.seed.to_string());
     add("--shards", shards.to_string());
+    contention::replay_flags(plan).for_each(|(flag, value)| add(flag, value.to_owned()));
     add("--pin", plan.pinning.to_string());
     add("--reps", plan.repetitions.to_string());
     words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")

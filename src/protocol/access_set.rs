@@ -1,11 +1,13 @@
 //! What a transaction has read and what it will write. One form for every protocol, without types.
 
+use crate::limits::CONTENDED_FIRST;
 use crate::storage::Words;
 use crate::storage::hash_index::Witness;
 use crate::storage::ordered_index;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+use std::ops::Range;
 
 /// Writes up to which a search goes through them one by one.
 const LINEAR_MAX: usize = 8;
@@ -217,6 +219,37 @@ impl<W: Words> AccessSet<W> {
                 .sort_unstable_by_key(|write| u64::from(write.shard) << 48 | write.record as u64);
         }
     }
+
+    /// Puts the [`CONTENDED_FIRST`] most contended of these writes first, the most contended one
+    /// before the others; the order of the rest is no particular one. Each write is weighed once.
+    pub(crate) fn put_contended_first(
+        &mut self,
+        writes: Range<usize>,
+        contention: impl Fn(&WriteEntry<W>) -> u64,
+    ) {
+        let writes = &mut self.writes[writes];
+        let mut chosen = [(0, 0); CONTENDED_FIRST];
+        let mut count = 0;
+        for (index, write) in writes.iter().enumerate() {
+            let weight = contention(write);
+            let place = chosen[..count].partition_point(|&(chosen, _)| chosen >= weight);
+            if place < CONTENDED_FIRST {
+                count = (count + 1).min(CONTENDED_FIRST);
+                chosen[place..count].rotate_right(1);
+                chosen[place] = (weight, index);
+            }
+        }
+        for place in 0..count {
+            let from = chosen[place].1;
+            writes.swap(place, from);
+            // Whatever was at this place is where the chosen one was.
+            for (_, index) in &mut chosen[place + 1..count] {
+                if *index == place {
+                    *index = from;
+                }
+            }
+        }
+    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -224,24 +257,55 @@ mod tests {
     use super::*;
     use crate::storage::NoWords;
 
+    fn write(hash: u64) -> WriteEntry<NoWords> {
+        WriteEntry {
+            record: std::ptr::null_mut(),
+            version: std::ptr::null_mut(),
+            base: std::ptr::null_mut(),
+            table: std::ptr::null(),
+            hash,
+            shard: 0,
+            kind: WriteKind::Blind,
+            state: WriteState::Private,
+            ticket: false,
+            shown: false,
+        }
+    }
+
+    /// The hashes stand for how contended the writes are.
+    #[test]
+    fn the_most_contended_writes_come_first_and_none_is_lost() {
+        for count in [0, 1, 2, 7, 8, 9, 30] {
+            for seed in 0..200 {
+                let mut access: AccessSet<NoWords> = AccessSet::new();
+                let weight = |index: u64| (index + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 59;
+                let mut expected: Vec<u64> = (0..count).map(weight).collect();
+                // Those before and behind are another shard's.
+                access.push_write(write(u64::MAX));
+                expected.iter().for_each(|weight| access.push_write(write(*weight)));
+                access.push_write(write(u64::MAX));
+                access.put_contended_first(1..1 + count as usize, |write| write.hash);
+                let hashes: Vec<u64> = access.writes.iter().map(|write| write.hash).collect();
+                let (first, rest) = hashes.split_at(1);
+                let (middle, last) = rest.split_at(count as usize);
+                assert_eq!((first, last), (&[u64::MAX][..], &[u64::MAX][..]));
+                expected.sort_unstable_by(|a, b| b.cmp(a));
+                let chosen = expected.len().min(CONTENDED_FIRST);
+                assert_eq!(middle[..chosen], expected[..chosen], "{count} writes, seed {seed}");
+                let mut all = middle.to_vec();
+                all.sort_unstable_by(|a, b| b.cmp(a));
+                assert_eq!(all, expected, "{count} writes, seed {seed}");
+            }
+        }
+    }
+
     #[test]
     fn a_write_is_found_among_few_and_among_many() {
         let mut access: AccessSet<NoWords> = AccessSet::new();
         for count in 0..1000u64 {
             let hash = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             assert_eq!(access.find_write(std::ptr::null(), hash, |_| true), None);
-            access.push_write(WriteEntry {
-                record: std::ptr::null_mut(),
-                version: std::ptr::null_mut(),
-                base: std::ptr::null_mut(),
-                table: std::ptr::null(),
-                hash,
-                shard: 0,
-                kind: WriteKind::Blind,
-                state: WriteState::Private,
-                ticket: false,
-                shown: false,
-            });
+            access.push_write(write(hash));
             for earlier in [0, count / 2, count] {
                 let hash = earlier.wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 let found = access.find_write(std::ptr::null(), hash, |_| true);

@@ -456,12 +456,6 @@ impl Protocol for Aria {
         Ok(())
     }
 
-    #[inline]
-    fn decide(_cx: &mut Cx<'_>) -> Step<Self, bool> {
-        step::at(Point::DecideCommitted);
-        Ok(true)
-    }
-
     fn finish(cx: &mut Cx<'_>) {
         single_version::stamp(cx);
         leave(cx.core, cx.worker);

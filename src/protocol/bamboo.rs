@@ -47,10 +47,9 @@
 //! What a transaction sees that fails in the end need not be of one moment. Its closure's outcome
 //! is not believed then: `commit::rehearse` waits for the same dependencies.
 
-use super::access_set::{AbsentEntry, ReadEntry, WriteKind};
+use super::access_set::{AbsentEntry, WriteKind};
 use super::context::{Context, Core, Worker};
-use super::lock_parts::Locked;
-use super::record_lock::Mode;
+use super::lock_parts::{Locked, Mode};
 use super::retiring_lock::{Lock, Nodes};
 use super::{Conflict, Isolation, Progress, Protocol, Ranges, Reads, Step, single_version};
 use crate::error::AbortReason;
@@ -60,8 +59,6 @@ use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
-use crate::sync::fault::{self, Fault};
-use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -86,8 +83,7 @@ pub struct Local {
     /// The node with a record's number stands in the list of that record's lock.
     nodes: Nodes,
     locked: Locked<RetiringWords>,
-    /// The value that it found when it got the lock with that number (null: the key was absent; a
-    /// version that says so need not stay).
+    /// The value that it found when it got the lock with that number (null: the key was absent).
     found: Vec<*mut Version<RetiringWords>>,
 }
 
@@ -126,12 +122,12 @@ type Cx<'a> = Context<'a, Bamboo>;
 /// Gives up if this transaction is bound to fail.
 #[inline]
 fn heed_doom(cx: &Cx<'_>) -> Step<Bamboo, ()> {
-    cx.worker.local.nodes.member().doom().map_or(Ok(()), |reason| Err(Conflict::new(reason)))
+    cx.worker.local.nodes.transaction().doom().map_or(Ok(()), |reason| Err(Conflict::new(reason)))
 }
 
 /// Waits until everybody has committed that this transaction depends on.
 fn await_dependencies(cx: &Cx<'_>) -> Step<Bamboo, ()> {
-    cx.worker.local.nodes.member().await_dependencies(LOCK_WAIT_MAX).map_err(Conflict::new)
+    cx.worker.local.nodes.transaction().await_dependencies(LOCK_WAIT_MAX).map_err(Conflict::new)
 }
 
 /// Gets the lock of a record, or the one that it has into this mode. Returns its number, and
@@ -198,7 +194,7 @@ impl Protocol for Bamboo {
 
     #[inline]
     fn begin(_core: &Core<Self>, worker: &mut Worker<Self>) -> Step<Self, ()> {
-        worker.local.nodes.member().begin(worker.age, worker.id);
+        worker.local.nodes.transaction().begin(worker.age, worker.id);
         Ok(())
     }
 
@@ -209,14 +205,8 @@ impl Protocol for Bamboo {
         shard: u32,
     ) -> Step<Self, *mut Version<RetiringWords>> {
         let (number, new) = lock(cx, record, Mode::Shared)?;
-        if record.head().is_dead() {
-            // The key may have another record.
-            return Err(Conflict::at(AbortReason::ReadValidation, record));
-        }
         let version = cx.worker.local.found[number];
-        if new || version.is_null() {
-            cx.worker.access.reads.push(ReadEntry { record, version, shard });
-        }
+        single_version::note_read(cx, record, shard, version, new)?;
         Ok(version)
     }
 
@@ -285,16 +275,7 @@ impl Protocol for Bamboo {
 
     #[inline]
     fn validate(cx: &mut Cx<'_>, reads: Range<usize>, absents: Range<usize>) -> Step<Self, ()> {
-        if fault::on(Fault::SkipValidation) {
-            return Ok(());
-        }
         single_version::validate_absences(cx, reads, absents)
-    }
-
-    #[inline]
-    fn decide(_cx: &mut Cx<'_>) -> Step<Self, bool> {
-        step::at(Point::DecideCommitted);
-        Ok(true)
     }
 
     #[inline]
@@ -322,7 +303,7 @@ mod tests {
     use super::*;
     use crate::error::{Abort, TransactionError};
     use crate::store::{Attempts, Store, Table};
-    use crate::sync::fault::Armed;
+    use crate::sync::fault::{Armed, Fault};
     use std::sync::mpsc::channel;
 
     type Texts = Table<u64, String, Bamboo>;

@@ -3,7 +3,7 @@
 use super::access_set::AccessSet;
 use super::garbage::Garbage;
 use super::janitor::Janitor;
-use super::{Conflict, Place, Protocol};
+use super::{Conflict, Contention, Place, Protocol};
 use crate::clock::Clock;
 use crate::error::{Abort, AbortReason};
 use crate::reclaim::arena::{Arena, ChunkPool};
@@ -65,6 +65,7 @@ pub(crate) struct Core<P: Protocol> {
     pub(crate) tables: Tables<P::Words>,
     pub(crate) ring: Ring,
     pub(crate) hasher: ahash::RandomState,
+    pub(crate) contention: Contention,
     pub(crate) right_of_way: CachePadded<AtomicU64>,
     pub(crate) shared: P::Shared,
     pub(crate) workers: Workers<P>,
@@ -72,7 +73,12 @@ pub(crate) struct Core<P: Protocol> {
 }
 
 impl<P: Protocol> Core<P> {
-    pub(crate) fn new(clock: Clock, shards: usize, hasher: ahash::RandomState) -> Self {
+    pub(crate) fn new(
+        clock: Clock,
+        shards: usize,
+        hasher: ahash::RandomState,
+        contention: Contention,
+    ) -> Self {
         // Relaxed: only uniqueness matters.
         static NEXT_ID: crate::sync::unmodelled::AtomicU64 =
             crate::sync::unmodelled::AtomicU64::new(1);
@@ -84,6 +90,7 @@ impl<P: Protocol> Core<P> {
             tables: Tables::new(),
             ring: Ring::new(shards),
             hasher,
+            contention,
             right_of_way: CachePadded::new(AtomicU64::new(0)),
             shared: P::Shared::default(),
             workers: Workers::new(),
@@ -180,6 +187,7 @@ pub(crate) struct Worker<P: Protocol> {
     pub(crate) retries: u32,
     /// Closures of `update` that are running: the snapshot must not move.
     pub(crate) held: u32,
+    /// The exponential back-off's ceiling at the next abort.
     pub(crate) backoff_ns: u64,
     pub(crate) random: u64,
     pub(crate) runs: u64,

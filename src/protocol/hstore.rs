@@ -43,8 +43,9 @@
 
 use super::access_set::{AbsentEntry, ReadEntry};
 use super::context::{Context, Core, Worker};
+use super::lock_parts::Mode;
 use super::no_wait::Refuse;
-use super::record_lock::{Lock, Mode, Nodes, Party, Rule};
+use super::record_lock::{Lock, Nodes, Party, Rule};
 use super::{Conflict, Isolation, Place, Progress, Protocol, Ranges, Reads, Step, single_version};
 use crate::error::AbortReason;
 use crate::limits::{LOCK_WAIT_MAX_MS, SHARDS_MAX};
@@ -55,7 +56,6 @@ use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crate::sync::CachePadded;
-use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -169,7 +169,7 @@ impl Protocol for HStore {
 
     fn begin(core: &Core<Self>, worker: &mut Worker<Self>) -> Step<Self, ()> {
         let local = &mut worker.local;
-        local.nodes.party().begin(worker.age, worker.id);
+        local.nodes.transaction().begin(worker.age, worker.id);
         let known = local.remember(worker.age, worker.retries);
         let shards = if core.ring.shards() == 1 { 1 } else { known };
         let entered = local.enter_all(&core.shared, shards);
@@ -249,12 +249,6 @@ impl Protocol for HStore {
     #[inline]
     fn validate(_cx: &mut Cx<'_>, _reads: Range<usize>, _absents: Range<usize>) -> Step<Self, ()> {
         Ok(())
-    }
-
-    #[inline]
-    fn decide(_cx: &mut Cx<'_>) -> Step<Self, bool> {
-        step::at(Point::DecideCommitted);
-        Ok(true)
     }
 
     #[inline]

@@ -68,8 +68,8 @@ pub(crate) struct Chores<W: Words> {
     /// Records with a version that an old snapshot still sees, and that snapshot.
     parked: VecDeque<(*mut Record<W>, u64)>,
     dying: VecDeque<Dying<W>>,
-    /// Versions that left their chains when they were overwritten, and when that was; in that
-    /// order. Transactions that were open then may still refer to them.
+    /// Versions that left their chains when they were overwritten or their record went out of use,
+    /// and when that was; in that order. Transactions that were open then may still refer to them.
     superseded: VecDeque<(TableVersion<W>, u64)>,
     /// The length of that queue at which a scan of the watermark may show something new.
     superseded_scan_len: usize,
@@ -341,7 +341,7 @@ impl<'a, P: Protocol> Hands<'a, P> {
         // SAFETY: as in `tend`.
         let target = unsafe { &*record };
         // An aborted version inside the record's block must leave limbo first. The tombstone may be
-        // inside it too, but it enters the limbo below, from which the record follows it in order.
+        // inside it too, but where it waits below the record follows it.
         if target.inline_retired()
             || target.exchange(Head::new(tombstone, true), Head::dead()).is_err()
         {
@@ -349,7 +349,18 @@ impl<'a, P: Protocol> Hands<'a, P> {
         }
         if let Some(tombstone) = NonNull::new(tombstone) {
             self.tallies.versions_unlinked.add(1);
-            chores.limbo.push(Garbage::Version(table, tombstone), self.guard);
+            match P::READS {
+                Reads::Snapshot => {
+                    chores.limbo.push(Garbage::Version(table, tombstone), self.guard)
+                }
+                // Who has found it may come back to it, as to any version that was the newest.
+                Reads::Newest => {
+                    TableCore::mark_retired(tombstone);
+                    // Drawn after it went out of use: whoever begins later does not find it.
+                    let now = self.core.clock.snapshot();
+                    chores.superseded.push_back(((table, tombstone), now));
+                }
+            }
         }
         if table.is_ordered() {
             // Drawn after it went out of use: whoever begins later does not help it.
@@ -633,5 +644,114 @@ impl<P: Protocol> Hands<'_, P> {
         sink.count(self.tallies);
         self.measure(&left);
         target.end_prune();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::protocol;
+    use crate::store::Store;
+    use crate::sync::Tally;
+    use crate::sync::fault::Armed;
+    use std::collections::HashSet;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    /// So many values are dropped before one whose drop panics.
+    const FUSE: u64 = 1;
+
+    /// A value that knows how many were dropped before.
+    struct Fused;
+
+    thread_local! {
+        static DROPPED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+
+    impl Drop for Fused {
+        fn drop(&mut self) {
+            let before = DROPPED.replace(DROPPED.get() + 1);
+            assert_ne!(before, FUSE, "the fuse is lit");
+        }
+    }
+
+    #[test]
+    fn a_panic_leaves_no_record_in_a_queue_whose_ticket_is_returned() {
+        let store = Store::builder().shards(1).build().expect("valid");
+        let table = store.table::<u64, Fused>("t").expect("a new table");
+        // Each key is left alone for a while: what is below its newest version is seen by nobody.
+        let panics = |round: u64| {
+            let put = || store.transact(|tx| tx.put(&table, round % 256, Fused)).expect("alone");
+            catch_unwind(AssertUnwindSafe(put)).is_err()
+        };
+        assert!((0..20_000).any(panics), "the janitor drops values");
+        // The first one of its batch was done with when it panicked.
+        assert_eq!(DROPPED.get(), FUSE + 1);
+        let mut queued = HashSet::new();
+        for cell in store.core.workers.cells() {
+            // SAFETY: nobody else uses the store.
+            let chores = unsafe { cell.janitor.exclusive() };
+            let parked = chores.parked.iter().copied();
+            for (record, _) in parked.chain(std::iter::from_fn(|| chores.recent.pop_if(|_| true))) {
+                // SAFETY: no record was removed.
+                assert!(unsafe { &*record }.head().has_ticket());
+                assert!(queued.insert(record), "it is queued twice");
+            }
+        }
+        assert!(!queued.is_empty(), "the last commit has overwritten records");
+    }
+
+    /// A record without a value goes out of use while a transaction is open that has found it so
+    /// and comes back to that at its commit: until then its tombstone must not be freed.
+    fn found_tombstone_stays<P: Protocol>() {
+        let store = Store::builder().shards(1).build_with::<P>().expect("valid");
+        let table = store.table::<u64, u64>("t").expect("a new table");
+        let count = |of: fn(&Tallies) -> &Tally| -> u64 {
+            store.core.workers.cells().map(|cell| of(&cell.tallies).get()).sum()
+        };
+        let unlinked = || count(|tallies| &tallies.versions_unlinked);
+        let freed = || count(|tallies| &tallies.versions_freed);
+        // Inserts, which themselves replace nothing.
+        let mut keys = 10..;
+        let mut insert = || {
+            let key = keys.next().expect("endless");
+            store.transact(|tx| tx.put(&table, key, 0)).expect("alone");
+        };
+        let insert_until = |insert: &mut dyn FnMut(), done: &dyn Fn() -> bool| {
+            for _ in 0..100_000 {
+                insert();
+                if done() {
+                    return;
+                }
+            }
+            panic!("{}: reclamation does not come by", P::NAME);
+        };
+        // A record stays in use while its first version waits, which lies inside it. The worker
+        // that has put it away is taken, so that others visit it.
+        store.transact(|tx| tx.put(&table, 1, 1)).expect("alone");
+        store.transact(|tx| tx.put(&table, 1, 2)).expect("alone");
+        let taken = store.begin().expect("room");
+        insert_until(&mut insert, &|| freed() == 1);
+        drop(taken);
+        store.transact(|tx| tx.remove(&table, &1)).expect("alone");
+        let finder = store.begin().expect("room");
+        assert_eq!(finder.get(&table, &1), Ok(None), "{}", P::NAME);
+        let before = unlinked();
+        insert_until(&mut insert, &|| unlinked() > before);
+        // What it has replaced may go now.
+        (0..10_000).for_each(|_| insert());
+        assert!(freed() <= 2, "{}: the tombstone is freed", P::NAME);
+        drop(finder);
+        // Both workers.
+        let _taken = [store.begin().expect("room"), store.begin().expect("room")];
+        insert_until(&mut insert, &|| freed() == 3);
+    }
+
+    #[test]
+    fn a_tombstone_stays_until_those_have_ended_that_have_found_it() {
+        let _armed = Armed::new(None);
+        found_tombstone_stays::<protocol::Silo>();
+        found_tombstone_stays::<protocol::TicToc>();
+        found_tombstone_stays::<protocol::NoWait>();
+        found_tombstone_stays::<protocol::Bamboo>();
     }
 }

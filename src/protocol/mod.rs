@@ -18,6 +18,7 @@ mod multi_version;
 
 mod aria;
 mod bamboo;
+mod contention;
 mod hstore;
 mod lock_parts;
 #[cfg(all(test, loom))]
@@ -43,6 +44,7 @@ mod wound_wait;
 
 pub use aria::Aria;
 pub use bamboo::Bamboo;
+pub use contention::{Contention, WriteOrder};
 pub use hstore::HStore;
 pub use mvocc::Mvocc;
 pub use mvto::Mvto;
@@ -61,6 +63,7 @@ use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+use crate::sync::step::{self, Step as Point};
 use context::{Context, Core, Worker};
 use std::ops::Range;
 
@@ -189,6 +192,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// Whether a transaction can commit below a snapshot that is open by then. What it overwrites
     /// may be under the eyes of whoever looks for the version of that snapshot.
     const COMMITS_IN_THE_PAST: bool = false;
+    /// Whether it heeds the store's [`Contention`]; the others ignore it.
+    const HEEDS_CONTENTION: bool = false;
     /// What it does about ranges.
     const RANGES: Ranges = Ranges::Unsupported;
 
@@ -267,7 +272,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     #[inline]
     fn written(_cx: &mut Context<'_, Self>, _index: usize) {}
 
-    /// Prepares these writes, all of one shard. They are in the global order.
+    /// Prepares these writes, all of one shard. They are in the global order, which a protocol that
+    /// does not depend on it may change among them.
     #[doc(hidden)]
     fn prepare(cx: &mut Context<'_, Self>, writes: Range<usize>) -> Step<Self, ()>;
 
@@ -283,9 +289,14 @@ pub trait Protocol: Sized + Send + Sync + 'static {
         absents: Range<usize>,
     ) -> Step<Self, ()>;
 
-    /// The commit point. `Ok(false)`: draw and validate again.
+    /// The commit point. `Ok(false)`: draw and validate again. Nothing is left to be decided here
+    /// unless others may decide that this transaction aborts.
     #[doc(hidden)]
-    fn decide(cx: &mut Context<'_, Self>) -> Step<Self, bool>;
+    #[inline]
+    fn decide(_cx: &mut Context<'_, Self>) -> Step<Self, bool> {
+        step::at(Point::DecideCommitted);
+        Ok(true)
+    }
 
     /// Cleans up after a commit.
     #[doc(hidden)]

@@ -113,7 +113,7 @@ fn loom_an_installed_version_is_whole() {
 
 /// Loom reports the unsynchronised access to the value itself.
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn loom_publishing_without_release_is_caught() {
     let _armed = Armed::new(Some(Fault::PublishRelaxed));
     publish();

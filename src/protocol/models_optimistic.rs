@@ -87,7 +87,7 @@ fn loom_reading_a_pending_version_is_caught() {
 
 /// Loom reports the unsynchronised access to the value itself.
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn loom_locking_without_release_is_caught() {
     let _armed = Armed::new(Some(Fault::PublishRelaxed));
     read_against_install();

@@ -13,7 +13,7 @@ use super::{Conflict, Place, Protocol, Step};
 use crate::error::AbortReason;
 use crate::limits::UNDECIDED_SPINS_MAX;
 use crate::storage::Words;
-use crate::storage::decision::{Decision, Refusal};
+use crate::storage::decision::{Decision, Outcome, Refusal};
 use crate::storage::hash_index::HashIndex;
 use crate::storage::record::Record;
 use crate::storage::version::{Stamp, Top, Version, top, visible_at};
@@ -269,7 +269,10 @@ fn install_version<P: Protocol<Local = Local<M>>, M>(
             Top::Undecided(other) => {
                 // SAFETY: pinned: a decision word is freed a grace period after its last stamp
                 // goes.
-                wait_or_overrule(unsafe { &*other }, worker.retries, &mut spins);
+                let other = unsafe { &*other };
+                if !wait_or_overrule(other, worker.local.decision(), &mut spins) {
+                    return Err(Conflict::at(AbortReason::Overruled, record));
+                }
                 continue;
             }
         };
@@ -287,11 +290,17 @@ fn install_version<P: Protocol<Local = Local<M>>, M>(
     }
 }
 
-/// Meets an undecided transaction: waits a bounded moment, then aborts it.
-pub(super) fn wait_or_overrule(other: &Decision, priority: u32, spins: &mut u32) {
+/// Meets an undecided transaction: waits a bounded moment, then aborts it. False if `own` has been
+/// aborted meanwhile: whoever has been overruled overrules nobody, so of two that stand in each
+/// other's way one can go on.
+#[cold]
+fn wait_or_overrule(other: &Decision, own: &Decision, spins: &mut u32) -> bool {
+    if own.outcome() == Outcome::Aborted {
+        return false;
+    }
     // The more urgent one waits little, the other gives it four times as long to finish.
-    let patience =
-        if priority > other.priority() { UNDECIDED_SPINS_MAX } else { 4 * UNDECIDED_SPINS_MAX };
+    let urgent = own.priority() > other.priority();
+    let patience = if urgent { UNDECIDED_SPINS_MAX } else { 4 * UNDECIDED_SPINS_MAX };
     if *spins < patience {
         *spins += 1;
         spin_loop();
@@ -299,6 +308,7 @@ pub(super) fn wait_or_overrule(other: &Decision, priority: u32, spins: &mut u32)
         other.abort();
         *spins = 0;
     }
+    true
 }
 
 /// Draws a commit timestamp above everything that the transaction's commit has to exceed.

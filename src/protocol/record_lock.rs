@@ -2,12 +2,9 @@
 //!
 //! # Layout
 //!
-//! The word points to a list of *nodes*, one for each transaction that owns the lock or waits for
-//! it. The nodes belong to the transactions' workers, so that a lock is eight bytes however many
-//! share it, and taking it allocates nothing. Three flags say what a newcomer has to know without
-//! walking the list: it is *latched* (somebody is changing it), it is owned *exclusively*, it is
-//! *awaited*. The top bits count changes, so that who waits has to look at the list only when there
-//! is something new.
+//! The word points to a list of nodes (see `lock_parts.rs`). Three flags say what a newcomer has to
+//! know without walking it: it is *latched* (somebody is changing it), the lock is owned
+//! *exclusively*, it is *awaited*.
 //!
 //! # Cost
 //!
@@ -36,41 +33,25 @@
 //! upgrade, for whose owner the others have to wait anyway. So of those who press the oldest is the
 //! next, except for older ones that arrive, who are few.
 
-use super::lock_parts::{Chunks, Patience};
+use super::lock_parts::{
+    self, FIRST, LATCHED, Latched, Link, Listed, Mode, Patience, ROUNDS_MAX, Request,
+    one_change_more,
+};
 use crate::error::AbortReason;
 use crate::limits::LOCK_PRESSES_AFTER_US;
 use crate::sync::fault::{self, Fault};
-use crate::sync::{AtomicBool, AtomicU8, AtomicU64, CachePadded, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, CachePadded, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Somebody is changing the list.
-const LATCHED: u64 = 1;
 /// The only owner has the lock to itself.
 const EXCLUSIVE: u64 = 2;
 /// At least one node waits.
 const AWAITED: u64 = 4;
 const FLAGS: u64 = LATCHED | EXCLUSIVE | AWAITED;
-/// The address of the first node.
-const FIRST: u64 = 0x0000_ffff_ffff_fff0;
-/// One change.
-const CHANGE: u64 = 1 << 48;
-const CHANGES: u64 = !0 << 48;
 
 /// How long whoever waits lets younger ones pass.
 const PRESSES_AFTER: Duration = Duration::from_micros(LOCK_PRESSES_AFTER_US);
-/// Moments after which a waiting thread looks at the list although the word seems the same.
-const ROUNDS_MAX: u32 = 1_024;
-
-/// How a lock is, or is to be, held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Together with others.
-    Shared,
-    /// Alone.
-    Exclusive,
-}
-
 /// What a conflict with another transaction means for the one that asks for a lock.
 pub trait Rule: Send + Sync + 'static {
     /// Whether `asking` waits for `other`, which owns the lock (`owns`), or is older and waits for
@@ -151,43 +132,11 @@ mod state {
 #[derive(Debug)]
 #[repr(align(32))]
 pub(crate) struct Node {
-    next: AtomicU64,
+    link: Link,
     party: Arc<CachePadded<Party>>,
-    state: AtomicU8,
 }
 
 impl Node {
-    fn address(&self) -> u64 {
-        std::ptr::from_ref(self).expose_provenance() as u64
-    }
-
-    /// The node at an address, if there is one.
-    ///
-    /// # Safety
-    ///
-    /// The address comes from a list, and the caller has latched its lock.
-    unsafe fn at<'a>(address: u64) -> Option<&'a Node> {
-        let node: *const Node = std::ptr::with_exposed_provenance(address as usize);
-        // SAFETY: nodes live as long as their workers, and those as long as the store.
-        (address != 0).then(|| unsafe { &*node })
-    }
-
-    fn next(&self) -> u64 {
-        // Relaxed: the latch orders it. Without the latch only the owner asks, whether its node is
-        // the last one; and what is last stays last, because nodes are added in front.
-        self.next.load(Ordering::Relaxed)
-    }
-
-    fn state(&self) -> u8 {
-        // Relaxed: the latch orders it; the owner may always ask, nobody else changes it.
-        self.state.load(Ordering::Relaxed)
-    }
-
-    fn set_state(&self, state: u8) {
-        // Relaxed: as in `state`.
-        self.state.store(state, Ordering::Relaxed);
-    }
-
     /// How this node holds its lock.
     #[inline]
     pub(crate) fn mode(&self) -> Mode {
@@ -195,30 +144,32 @@ impl Node {
     }
 }
 
-/// The nodes of one worker. Their addresses do not change.
-#[derive(Debug, Default)]
-pub(crate) struct Nodes {
-    party: Arc<CachePadded<Party>>,
-    nodes: Chunks<Node>,
-}
+impl Listed for Node {
+    type Transaction = Party;
 
-impl Nodes {
-    /// The transaction that these nodes stand for.
-    #[inline]
-    pub(crate) fn party(&self) -> &Party {
-        &self.party
+    fn new(party: &Arc<CachePadded<Party>>) -> Self {
+        Node { link: Link::default(), party: Arc::clone(party) }
     }
 
-    /// A node by number.
     #[inline]
-    pub(crate) fn get(&mut self, number: usize) -> &Node {
-        self.nodes.get_or_make(number, || Node {
-            next: AtomicU64::new(0),
-            party: Arc::clone(&self.party),
-            state: AtomicU8::new(state::SHARES),
+    fn link(&self) -> &Link {
+        &self.link
+    }
+
+    fn flags(list: &Latched<'_, Self>) -> u64 {
+        list.nodes().fold(0, |flags, node| {
+            flags
+                | match node.state() {
+                    state::OWNS => EXCLUSIVE,
+                    state::SHARES => 0,
+                    _ => AWAITED,
+                }
         })
     }
 }
+
+/// The nodes of one worker.
+pub(crate) type Nodes = lock_parts::Nodes<Node>;
 
 /// A lock that transactions share or have to themselves.
 #[derive(Debug, Default)]
@@ -265,10 +216,10 @@ impl Lock {
             if word != 0 && !joins {
                 return false;
             }
+            // The node is private until the exchange below.
             node.set_state(state);
-            // Relaxed: the node is private until the exchange below.
-            node.next.store(word & FIRST, Ordering::Relaxed);
-            let new = node.address() | flag | (word.wrapping_add(CHANGE) & CHANGES);
+            node.set_next(word & FIRST);
+            let new = node.address() | flag | one_change_more(word);
             // AcqRel: acquires what the last owner wrote (pairs with the Release in `release` and
             // `unlatch`) and publishes the node. Relaxed if it fails: tried again.
             match self.word.compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed) {
@@ -292,6 +243,7 @@ impl Lock {
     pub(crate) fn release(&self, node: &Node) {
         // Relaxed: the exchange below checks it.
         let word = self.word.load(Ordering::Relaxed);
+        // Without the latch: what is last stays last, because nodes are added in front.
         let only = word & (FIRST | LATCHED | AWAITED) == node.address() && node.next() == 0;
         if only {
             let unlock = if fault::on(Fault::UnlockRelaxed) {
@@ -318,7 +270,11 @@ impl Lock {
         list.unlatch();
     }
 
-    fn wait<R: Rule>(&self, request: Request<'_>, limit: Duration) -> Result<(), AbortReason> {
+    fn wait<R: Rule>(
+        &self,
+        request: Request<'_, Node>,
+        limit: Duration,
+    ) -> Result<(), AbortReason> {
         let mut patience = Patience::default();
         let (mut waiting, mut presses, mut over) = (false, false, None);
         loop {
@@ -347,7 +303,6 @@ impl Lock {
                 presses |= presses_now;
                 // Relaxed: a hint that there is something new; the latch is what acquires it.
                 let changed = self.word.load(Ordering::Relaxed) != seen;
-                // Now and then all the same: as many changes as can be counted bring the word back.
                 if changed || presses_now || over.is_some() || round == ROUNDS_MAX {
                     break;
                 }
@@ -355,31 +310,9 @@ impl Lock {
         }
     }
 
-    fn latch(&self) -> Latched<'_> {
-        let mut patience = Patience::default();
-        loop {
-            // Relaxed: the exchange checks it.
-            let word = self.word.load(Ordering::Relaxed);
-            // Acquire: pairs with the Release in `unlatch` and `acquire_at_once`; the list is as
-            // they left it. Relaxed if it fails: tried again.
-            if word & LATCHED == 0
-                && self
-                    .word
-                    .compare_exchange(word, word | LATCHED, Ordering::Acquire, Ordering::Relaxed)
-                    .is_ok()
-            {
-                return Latched { lock: self, word, changed: false };
-            }
-            patience.wait();
-        }
+    fn latch(&self) -> Latched<'_, Node> {
+        Latched::new(&self.word)
     }
-}
-
-/// What a transaction asks of a lock.
-struct Request<'a> {
-    node: &'a Node,
-    mode: Mode,
-    upgrade: bool,
 }
 
 enum Verdict {
@@ -387,26 +320,11 @@ enum Verdict {
     Waits,
 }
 
-/// A lock whose list nobody else changes.
-struct Latched<'a> {
-    lock: &'a Lock,
-    /// The word without the latch.
-    word: u64,
-    changed: bool,
-}
-
-impl Latched<'_> {
-    fn nodes(&self) -> impl Iterator<Item = &Node> {
-        // SAFETY: the list is latched, here and below.
-        let first = unsafe { Node::at(self.word & FIRST) };
-        // SAFETY: as above.
-        std::iter::successors(first, |node| unsafe { Node::at(node.next()) })
-    }
-
+impl Latched<'_, Node> {
     /// Meets everybody who conflicts with the request.
-    fn judge<R: Rule>(&self, request: &Request<'_>) -> Result<Verdict, AbortReason> {
+    fn judge<R: Rule>(&self, request: &Request<'_, Node>) -> Result<Verdict, AbortReason> {
         let mut verdict = Verdict::Granted;
-        let exclusive = request.mode == Mode::Exclusive;
+        let exclusive = request.is_exclusive();
         let asking = &request.node.party;
         for other in self.nodes().filter(|other| !std::ptr::eq(*other, request.node)) {
             let theirs = other.state();
@@ -423,9 +341,9 @@ impl Latched<'_> {
         Ok(verdict)
     }
 
-    fn grant(&mut self, request: &Request<'_>, waiting: bool) {
+    fn grant(&mut self, request: &Request<'_, Node>, waiting: bool) {
         if !waiting && !request.upgrade {
-            self.push(request.node);
+            self.insert_after(None, request.node);
         }
         request.node.set_state(match request.mode {
             Mode::Shared => state::SHARES,
@@ -435,9 +353,9 @@ impl Latched<'_> {
     }
 
     /// Begins to wait, or goes on.
-    fn enter(&mut self, request: &Request<'_>, waiting: bool, presses: bool) {
+    fn enter(&mut self, request: &Request<'_, Node>, waiting: bool, presses: bool) {
         if !waiting && !request.upgrade {
-            self.push(request.node);
+            self.insert_after(None, request.node);
         }
         let waits = match (request.upgrade, request.mode) {
             (true, _) => state::UPGRADES,
@@ -452,63 +370,13 @@ impl Latched<'_> {
     }
 
     /// Ends the wait without the lock.
-    fn withdraw(&mut self, request: &Request<'_>) {
+    fn withdraw(&mut self, request: &Request<'_, Node>) {
         if request.upgrade {
             request.node.set_state(state::SHARES);
             self.changed = true;
         } else {
             self.remove(request.node);
         }
-    }
-
-    fn push(&mut self, node: &Node) {
-        // Relaxed: the latch orders it.
-        node.next.store(self.word & FIRST, Ordering::Relaxed);
-        self.word = (self.word & !FIRST) | node.address();
-    }
-
-    fn remove(&mut self, node: &Node) {
-        let before = self.nodes().find(|before| before.next() == node.address());
-        match before {
-            // Relaxed: the latch orders it.
-            Some(before) => before.next.store(node.next(), Ordering::Relaxed),
-            None => {
-                debug_assert_eq!(self.word & FIRST, node.address(), "the node is in the list");
-                self.word = (self.word & !FIRST) | node.next();
-            }
-        }
-        self.changed = true;
-    }
-
-    /// Lets the next one in; returns the word as it is then.
-    fn unlatch(self) -> u64 {
-        let word = if self.changed { self.changed_word() } else { self.word };
-        let unlock = if fault::on(Fault::UnlockRelaxed) {
-            // Relaxed: what a model must catch.
-            Ordering::Relaxed
-        } else {
-            // Release: pairs with `latch` and `acquire_at_once`. Nobody changes a latched word, so
-            // a store will do.
-            Ordering::Release
-        };
-        self.lock.word.store(word, unlock);
-        word
-    }
-
-    fn changed_word(&self) -> u64 {
-        let first = self.word & FIRST;
-        if first == 0 {
-            return 0;
-        }
-        let mut flags = 0;
-        for node in self.nodes() {
-            flags |= match node.state() {
-                state::OWNS => EXCLUSIVE,
-                state::SHARES => 0,
-                _ => AWAITED,
-            };
-        }
-        first | flags | (self.word.wrapping_add(CHANGE) & CHANGES)
     }
 }
 

@@ -4,8 +4,8 @@
 //!
 //! # Definitions
 //!
-//! As in `record_lock.rs` the word points to a list of nodes, which belong to the transactions'
-//! workers, and is latched while somebody changes it. The list begins with the *members*, in the
+//! The word points to a list of nodes (see `lock_parts.rs`) and is latched while somebody changes
+//! it. The list begins with the *members*, in the
 //! order in which they were let in, and ends with those who wait. A member reads, or owns the
 //! record and has shown nothing yet, or has retired. Two members *conflict* if one of them writes.
 //! A member *depends* on those before it that it conflicts with. A transaction counts at how many
@@ -31,23 +31,13 @@
 //! Those who wait are let in when nobody older waits for something that conflicts. An upgrade does
 //! not mind those, who would have to wait for it anyway.
 
-use super::lock_parts::{Chunks, Patience};
-use super::record_lock::{Mode, Party};
+use super::lock_parts::{self, Latched, Link, Listed, Mode, Patience, ROUNDS_MAX, Request};
+use super::record_lock::Party;
 use crate::error::AbortReason;
 use crate::sync::fault::{self, Fault};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, CachePadded, Ordering};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, CachePadded, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Somebody is changing the list.
-const LATCHED: u64 = 1;
-/// The address of the first node.
-const FIRST: u64 = 0x0000_ffff_ffff_fff0;
-/// One change.
-const CHANGE: u64 = 1 << 48;
-const CHANGES: u64 = !0 << 48;
-/// Moments after which a waiting thread looks at the list although the word seems the same.
-const ROUNDS_MAX: u32 = 1_024;
 
 /// A transaction as others meet it. Used again by the next one of the same worker.
 #[derive(Debug, Default)]
@@ -140,50 +130,14 @@ mod state {
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Node {
-    next: AtomicU64,
+    link: Link,
     /// What a retired owner shows.
     shown: AtomicPtr<()>,
     member: Arc<CachePadded<Member>>,
-    state: AtomicU8,
     depends: AtomicBool,
 }
 
 impl Node {
-    fn address(&self) -> u64 {
-        std::ptr::from_ref(self).expose_provenance() as u64
-    }
-
-    /// The node at an address, if there is one.
-    ///
-    /// # Safety
-    ///
-    /// The address comes from a list, and the caller has latched its lock.
-    unsafe fn at<'a>(address: u64) -> Option<&'a Node> {
-        let node: *const Node = std::ptr::with_exposed_provenance(address as usize);
-        // SAFETY: nodes live as long as their workers, and those as long as the store.
-        (address != 0).then(|| unsafe { &*node })
-    }
-
-    fn next(&self) -> u64 {
-        // Relaxed: the latch orders it.
-        self.next.load(Ordering::Relaxed)
-    }
-
-    fn set_next(&self, next: u64) {
-        // Relaxed: as in `next`.
-        self.next.store(next, Ordering::Relaxed);
-    }
-
-    fn state(&self) -> u8 {
-        // Relaxed: the latch orders it; the owner may always ask, nobody else changes it.
-        self.state.load(Ordering::Relaxed)
-    }
-
-    fn set_state(&self, state: u8) {
-        // Relaxed: as in `state`.
-        self.state.store(state, Ordering::Relaxed);
-    }
-
     fn shown(&self) -> *mut () {
         // Relaxed: the latch orders it, and what it points to.
         self.shown.load(Ordering::Relaxed)
@@ -222,32 +176,26 @@ impl Node {
     }
 }
 
-/// The nodes of one worker.
-#[derive(Debug, Default)]
-pub(crate) struct Nodes {
-    member: Arc<CachePadded<Member>>,
-    nodes: Chunks<Node>,
-}
+impl Listed for Node {
+    type Transaction = Member;
 
-impl Nodes {
-    /// The transaction that these nodes stand for.
-    #[inline]
-    pub(crate) fn member(&self) -> &Member {
-        &self.member
-    }
-
-    /// A node by number.
-    #[inline]
-    pub(crate) fn get(&mut self, number: usize) -> &Node {
-        self.nodes.get_or_make(number, || Node {
-            next: AtomicU64::new(0),
+    fn new(member: &Arc<CachePadded<Member>>) -> Self {
+        Node {
+            link: Link::default(),
             shown: AtomicPtr::new(std::ptr::null_mut()),
-            member: Arc::clone(&self.member),
-            state: AtomicU8::new(state::READS),
+            member: Arc::clone(member),
             depends: AtomicBool::new(false),
-        })
+        }
+    }
+
+    #[inline]
+    fn link(&self) -> &Link {
+        &self.link
     }
 }
+
+/// The nodes of one worker.
+pub(crate) type Nodes = lock_parts::Nodes<Node>;
 
 /// A lock that its owners give up before they commit.
 #[derive(Debug, Default)]
@@ -318,7 +266,7 @@ impl Lock {
         list.unlatch();
     }
 
-    fn wait(&self, request: Request<'_>, limit: Duration) -> Result<*mut (), AbortReason> {
+    fn wait(&self, request: Request<'_, Node>, limit: Duration) -> Result<*mut (), AbortReason> {
         let mut patience = Patience::default();
         let (mut waiting, mut over) = (false, None);
         loop {
@@ -365,62 +313,19 @@ impl Lock {
         None
     }
 
-    fn latch(&self) -> Latched<'_> {
-        let mut patience = Patience::default();
-        loop {
-            // Relaxed: the exchange checks it.
-            let word = self.word.load(Ordering::Relaxed);
-            // Acquire: pairs with the Release in `unlatch`; the list is as its last owner left it,
-            // and what is shown in it is written. Relaxed if it fails: tried again.
-            if word & LATCHED == 0
-                && self
-                    .word
-                    .compare_exchange(word, word | LATCHED, Ordering::Acquire, Ordering::Relaxed)
-                    .is_ok()
-            {
-                return Latched { lock: self, word, changed: false };
-            }
-            patience.wait();
-        }
+    fn latch(&self) -> Latched<'_, Node> {
+        Latched::new(&self.word)
     }
 }
 
-/// What a transaction asks of a lock.
-struct Request<'a> {
-    node: &'a Node,
-    mode: Mode,
-    upgrade: bool,
-}
-
-impl Request<'_> {
-    fn writes(&self) -> bool {
-        self.mode == Mode::Exclusive
-    }
-}
-
-/// A lock whose list nobody else changes.
-struct Latched<'a> {
-    lock: &'a Lock,
-    /// The word without the latch.
-    word: u64,
-    changed: bool,
-}
-
-impl Latched<'_> {
-    fn nodes(&self) -> impl Iterator<Item = &Node> {
-        // SAFETY: the list is latched, here and below.
-        let first = unsafe { Node::at(self.word & FIRST) };
-        // SAFETY: as above.
-        std::iter::successors(first, |node| unsafe { Node::at(node.next()) })
-    }
-
+impl Latched<'_, Node> {
     fn members(&self) -> impl Iterator<Item = &Node> {
         self.nodes().take_while(|node| state::is_member(node.state()))
     }
 
     /// Meets everybody whom the request conflicts with, and wounds the younger ones who are in.
     /// Whether it can be granted.
-    fn judge(&self, request: &Request<'_>) -> bool {
+    fn judge(&self, request: &Request<'_, Node>) -> bool {
         let asking = &request.node.member;
         let (mut granted, mut passed) = (true, false);
         for other in self.nodes() {
@@ -430,7 +335,7 @@ impl Latched<'_> {
             }
             let theirs = other.state();
             let older = other.member.party.is_older_than(&asking.party);
-            let conflicts = request.writes() || state::writes(theirs);
+            let conflicts = request.is_exclusive() || state::writes(theirs);
             if state::is_member(theirs) && conflicts && !older {
                 other.member.party.wound();
             }
@@ -439,16 +344,16 @@ impl Latched<'_> {
                 // One that wrote after this one had read does not commit before it either.
                 state::RETIRED => other.member.doom().is_some() || (request.upgrade && passed),
                 state::UPGRADES | state::WAITS_TO_OWN => older && !request.upgrade,
-                state::WAITS_TO_READ => older && !request.upgrade && request.writes(),
+                state::WAITS_TO_READ => older && !request.upgrade && request.is_exclusive(),
                 _ => false,
             };
-            granted &= !in_the_way;
+            granted &= !in_the_way || fault::on(Fault::GrantUnchecked);
         }
         granted
     }
 
     /// Makes the node the last of the members. Returns what the last one before it shows.
-    fn grant(&mut self, request: &Request<'_>, waiting: bool) -> *mut () {
+    fn grant(&mut self, request: &Request<'_, Node>, waiting: bool) -> *mut () {
         let node = request.node;
         if waiting || request.upgrade {
             self.remove(node);
@@ -456,7 +361,7 @@ impl Latched<'_> {
         let (mut last, mut conflicts, mut shown) = (None, false, std::ptr::null_mut());
         for other in self.members() {
             let writes = state::writes(other.state());
-            conflicts |= writes || request.writes();
+            conflicts |= writes || request.is_exclusive();
             if writes {
                 shown = other.shown();
             }
@@ -474,7 +379,7 @@ impl Latched<'_> {
     }
 
     /// Begins to wait.
-    fn enter(&mut self, request: &Request<'_>) {
+    fn enter(&mut self, request: &Request<'_, Node>) {
         if request.upgrade {
             request.node.set_state(state::UPGRADES);
             self.changed = true;
@@ -489,7 +394,7 @@ impl Latched<'_> {
     }
 
     /// Ends the wait without the lock.
-    fn withdraw(&mut self, request: &Request<'_>) {
+    fn withdraw(&mut self, request: &Request<'_, Node>) {
         if request.upgrade {
             request.node.set_state(state::READS);
             self.changed = true;
@@ -518,52 +423,6 @@ impl Latched<'_> {
             }
             first = false;
         }
-    }
-
-    fn insert_after(&mut self, place: Option<u64>, node: &Node) {
-        // SAFETY: the address of a node of this list, which is latched.
-        match place.and_then(|place| unsafe { Node::at(place) }) {
-            Some(before) => {
-                node.set_next(before.next());
-                before.set_next(node.address());
-            }
-            None => {
-                node.set_next(self.word & FIRST);
-                self.word = (self.word & !FIRST) | node.address();
-            }
-        }
-        self.changed = true;
-    }
-
-    fn remove(&mut self, node: &Node) {
-        let before = self.nodes().find(|before| before.next() == node.address());
-        match before {
-            Some(before) => before.set_next(node.next()),
-            None => {
-                debug_assert_eq!(self.word & FIRST, node.address(), "the node is in the list");
-                self.word = (self.word & !FIRST) | node.next();
-            }
-        }
-        self.changed = true;
-    }
-
-    /// Lets the next one in; returns the word as it is then.
-    fn unlatch(self) -> u64 {
-        let first = self.word & FIRST;
-        let word = match (self.changed, first) {
-            (false, _) => self.word,
-            (true, 0) => 0,
-            (true, _) => first | (self.word.wrapping_add(CHANGE) & CHANGES),
-        };
-        let unlock = if fault::on(Fault::UnlockRelaxed) {
-            // Relaxed: what a model must catch.
-            Ordering::Relaxed
-        } else {
-            // Release: pairs with `latch`. Nobody changes a latched word, so a store will do.
-            Ordering::Release
-        };
-        self.lock.word.store(word, unlock);
-        word
     }
 }
 

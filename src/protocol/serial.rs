@@ -113,10 +113,6 @@ impl Protocol for Serial {
         Ok(())
     }
 
-    fn decide(_cx: &mut Cx<'_>) -> Step<Self, bool> {
-        Ok(true)
-    }
-
     fn finish(cx: &mut Cx<'_>) {
         install::stamp(cx);
     }

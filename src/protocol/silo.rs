@@ -254,12 +254,6 @@ impl Protocol for Silo {
     }
 
     #[inline]
-    fn decide(_cx: &mut Cx<'_>) -> Step<Self, bool> {
-        step::at(Point::DecideCommitted);
-        Ok(true)
-    }
-
-    #[inline]
     fn finish(cx: &mut Cx<'_>) {
         if cx.worker.access.writes.is_empty() {
             return;

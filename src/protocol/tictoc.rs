@@ -364,12 +364,6 @@ impl Protocol for TicToc {
         Ok(())
     }
 
-    #[inline]
-    fn decide(_cx: &mut Cx<'_>) -> Step<Self, bool> {
-        step::at(Point::DecideCommitted);
-        Ok(true)
-    }
-
     fn finish(cx: &mut Cx<'_>) {
         let time = cx.worker.local.time;
         for write in &cx.worker.access.writes {

@@ -54,10 +54,10 @@
 //! memory until every transaction that was open then has ended. Inline versions are used again
 //! after that only.
 
-use super::access_set::{AbsentEntry, ReadEntry, WriteKind};
+use super::access_set::{AbsentEntry, WriteKind};
 use super::context::{Context, Core, Worker};
-use super::lock_parts::Locked;
-use super::record_lock::{Lock, Mode, Nodes, Rule};
+use super::lock_parts::{Locked, Mode};
+use super::record_lock::{Lock, Nodes, Rule};
 use super::{Conflict, Isolation, Progress, Protocol, Ranges, Reads, Step, single_version};
 use crate::error::AbortReason;
 use crate::limits::LOCK_WAIT_MAX_MS;
@@ -66,8 +66,6 @@ use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
-use crate::sync::fault::{self, Fault};
-use crate::sync::step::{self, Step as Point};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::time::Duration;
@@ -122,7 +120,7 @@ type Cx<'a, R> = Context<'a, TwoPhaseLocking<R>>;
 /// Gives up if somebody older has asked for it.
 #[inline]
 fn heed_wounds<R: Policy>(cx: &Cx<'_, R>) -> Step<TwoPhaseLocking<R>, ()> {
-    if cx.worker.local.nodes.party().is_wounded() {
+    if cx.worker.local.nodes.transaction().is_wounded() {
         return Err(Conflict::new(AbortReason::Wounded));
     }
     Ok(())
@@ -181,7 +179,7 @@ impl<R: Policy> Protocol for TwoPhaseLocking<R> {
 
     #[inline]
     fn begin(_core: &Core<Self>, worker: &mut Worker<Self>) -> Step<Self, ()> {
-        worker.local.nodes.party().begin(worker.age, worker.id);
+        worker.local.nodes.transaction().begin(worker.age, worker.id);
         Ok(())
     }
 
@@ -192,14 +190,8 @@ impl<R: Policy> Protocol for TwoPhaseLocking<R> {
         shard: u32,
     ) -> Step<Self, *mut Version<LockWords>> {
         let new = lock(cx, record, Mode::Shared)?;
-        if record.head().is_dead() {
-            // The key may have another record.
-            return Err(Conflict::at(AbortReason::ReadValidation, record));
-        }
         let version = single_version::present(record);
-        if new || version.is_null() {
-            cx.worker.access.reads.push(ReadEntry { record, version, shard });
-        }
+        single_version::note_read(cx, record, shard, version, new)?;
         Ok(version)
     }
 
@@ -257,16 +249,7 @@ impl<R: Policy> Protocol for TwoPhaseLocking<R> {
 
     #[inline]
     fn validate(cx: &mut Cx<'_, R>, reads: Range<usize>, absents: Range<usize>) -> Step<Self, ()> {
-        if fault::on(Fault::SkipValidation) {
-            return Ok(());
-        }
         single_version::validate_absences(cx, reads, absents)
-    }
-
-    #[inline]
-    fn decide(_cx: &mut Cx<'_, R>) -> Step<Self, bool> {
-        step::at(Point::DecideCommitted);
-        Ok(true)
     }
 
     #[inline]
@@ -296,7 +279,7 @@ mod tests {
     use crate::protocol::lock_parts::LINEAR_MAX;
     use crate::protocol::{NoWait, WaitDie, WoundWait};
     use crate::store::{Store, Table};
-    use crate::sync::fault::Armed;
+    use crate::sync::fault::{Armed, Fault};
 
     fn store_of<P: Protocol>(shards: usize) -> (Store<P>, Table<u64, u64, P>) {
         let store = Store::builder().shards(shards).build_with::<P>().expect("valid");

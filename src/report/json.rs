@@ -75,6 +75,7 @@ pub(super) fn protocol_value(protocol: &ProtocolFacts) -> Value {
         "isolation": protocol.isolation,
         "strict": protocol.strict,
         "progress": protocol.progress,
+        "heeds_contention": protocol.heeds_contention,
     })
 }
 
@@ -125,6 +126,9 @@ pub(super) fn config_value(plan: &Plan, shards: usize, threads: Value) -> Value 
         "transactions": plan.limit.transactions,
         "warmup_s": plan.warmup.as_secs_f64(),
         "shards": shards,
+        "backoff": plan.backoff.name(),
+        "pre_check": plan.contention.pre_check,
+        "write_order": plan.contention.write_order.name(),
         "pinning": plan.pinning.to_string(),
         "repetitions": plan.repetitions,
         "target_operations_per_s": plan.throttle.map(|throttle| throttle.operations_per_second),

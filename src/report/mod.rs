@@ -115,6 +115,16 @@ fn describe_loop(plan: &Plan, threads: &str) -> String {
     format!("scheduled, {target} operations in all, {threads}; {latency}")
 }
 
+/// What is done about contention, by protocols of which some heed the settings, or none.
+fn describe_contention(plan: &Plan, heeded: bool) -> String {
+    let backoff = format!("{} back-off", plan.backoff.name());
+    if !heeded {
+        return backoff;
+    }
+    let pre_check = if plan.contention.pre_check { "pre-check" } else { "no pre-check" };
+    format!("{backoff}, {pre_check}, writes by {}", plan.contention.write_order.name())
+}
+
 /// A number of threads in words.
 fn describe_threads(threads: usize) -> String {
     match threads {

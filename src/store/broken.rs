@@ -22,7 +22,7 @@ mod random;
 #[path = "../../tests/common/script.rs"]
 mod script;
 
-use super::{Store, suspension};
+use super::{Store, StoreBuilder, suspension};
 use crate::protocol::{self, Protocol, Visitor};
 use crate::sync::fault::{Armed, Fault};
 use std::process::Command;
@@ -35,8 +35,10 @@ type Suite<P> = (&'static str, fn(&Store<P>) -> Result<(), String>);
 /// The suites, for the protocol of a store.
 fn suites<P: Protocol>(_store: &Store<P>) -> [Suite<P>; 5] {
     [
-        ("scripts", |_| none(anomalies::fixed::<P>())),
-        ("random scripts", |_| none(anomalies::random::<P>(1_000, random::seed()))),
+        ("scripts", |_| none(anomalies::fixed::<P>(&StoreBuilder::new()))),
+        ("random scripts", |_| {
+            none(anomalies::random::<P>(&StoreBuilder::new(), 1_000, random::seed()))
+        }),
         ("histories", |store| {
             let history = histories::record(store, 10_000);
             list_append::check(&history, P::ISOLATION, P::STRICT)
@@ -112,7 +114,7 @@ impl Visitor for Skips {
     type Output = ();
     fn visit<P: Protocol>(self) {
         let armed = Armed::new(Some(self.0));
-        let complaints = anomalies::fixed::<P>();
+        let complaints = anomalies::fixed::<P>(&StoreBuilder::new());
         println!("{}, {:?}: {}, {}", P::NAME, self.0, armed.was_hit(), complaints.len());
         assert_eq!(!complaints.is_empty(), armed.was_hit(), "{}: {complaints:?}", P::NAME);
     }

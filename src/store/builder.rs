@@ -1,11 +1,13 @@
 //! How a store is made.
 
+use super::backoff::Climb;
 use super::{RetryPolicy, Store};
 use crate::clock::{Clock, ClockSource};
 use crate::error::Error;
 use crate::limits::SHARDS_MAX;
 use crate::protocol::context::Core;
-use crate::protocol::{Mvocc, Protocol};
+use crate::protocol::{Contention, Mvocc, Protocol};
+use crate::sync::CachePadded;
 use std::sync::Mutex;
 
 /// Settings for a store; see [`Store::builder`].
@@ -21,6 +23,7 @@ use std::sync::Mutex;
 pub struct StoreBuilder {
     shards: usize,
     retry: RetryPolicy,
+    contention: Contention,
     clock: ClockSource,
     hash_seed: Option<u64>,
 }
@@ -31,6 +34,7 @@ impl StoreBuilder {
         StoreBuilder {
             shards: cores.min(SHARDS_MAX),
             retry: RetryPolicy::default(),
+            contention: Contention::default(),
             clock: ClockSource::default(),
             hash_seed: None,
         }
@@ -47,6 +51,14 @@ impl StoreBuilder {
     #[must_use]
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
+        self
+    }
+
+    /// How a commit deals with contention. Protocols that give no choice ignore it: see
+    /// [`Protocol::HEEDS_CONTENTION`].
+    #[must_use]
+    pub fn contention(mut self, contention: Contention) -> Self {
+        self.contention = contention;
         self
     }
 
@@ -88,9 +100,10 @@ impl StoreBuilder {
             None => ahash::RandomState::new(),
         };
         Ok(Store {
-            core: Core::new(Clock::new(self.clock), self.shards, hasher),
+            core: Core::new(Clock::new(self.clock), self.shards, hasher, self.contention),
             names: Mutex::default(),
             retry: self.retry,
+            climb: CachePadded::new(Climb::new()),
         })
     }
 }

@@ -1,9 +1,10 @@
 //! How a transaction ends: it commits, fails, or is dropped.
 
+use super::Transaction;
+use super::backoff::next_wait;
 use super::operation::dispose;
-use super::retry::{next_back_off, right_of_way};
+use super::retry::right_of_way;
 use super::transaction::State;
-use super::{RetryPolicy, Transaction};
 use crate::commit::{self, Participants};
 use crate::error::{Abort, AbortReason, Error, TransactionError};
 use crate::limits::STARVING_AFTER_RETRIES;
@@ -59,6 +60,8 @@ impl<P: Protocol> Transaction<'_, P> {
         Ok(())
     }
 
+    /// Apart, because a transaction that has only read would save registers for its sake.
+    #[inline(never)]
     fn finish_writes(&mut self) -> Result<(), TransactionError> {
         let (core, cell) = (&self.store.core, self.cell);
         let (id, retries) = self.step_unpinned(|worker| (worker.id, worker.retries));
@@ -141,8 +144,8 @@ impl<P: Protocol> Transaction<'_, P> {
     }
 
     /// How long to wait before the next attempt.
-    pub(super) fn next_back_off(&mut self, policy: &RetryPolicy) -> std::time::Duration {
-        self.step_unpinned(|worker| next_back_off(worker, policy))
+    pub(super) fn next_wait(&mut self) -> std::time::Duration {
+        self.step_unpinned(|worker| next_wait(self.store, worker))
     }
 }
 

@@ -9,8 +9,10 @@
 //! * [`index`]: secondary indexes: how they are declared, and what is found through them.
 //! * [`maintain`]: how writes keep them.
 //! * [`retry`]: `transact` and `view`: run, commit, and try again.
+//! * [`backoff`]: how long they wait in between.
 //! * [`stats`]: what it has done and what it holds.
 
+mod backoff;
 #[cfg(all(test, not(loom)))]
 #[allow(clippy::unwrap_used, reason = "it shares code with the integration tests")]
 mod broken;
@@ -29,6 +31,7 @@ mod suspension;
 mod table;
 mod transaction;
 
+pub use backoff::Backoff;
 pub use builder::StoreBuilder;
 pub use index::{
     Index, IndexForm, IndexRange, IntoIndexKey, NonUnique, PrimaryKey, Unique, UniqueIndex,
@@ -47,6 +50,8 @@ use crate::reclaim::arena::ChunkPool;
 use crate::storage::ordered_key::OrderedKey;
 use crate::storage::payload::{Key, Value};
 use crate::storage::table::TableCore;
+use crate::sync::CachePadded;
+use backoff::Climb;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -100,6 +105,7 @@ pub struct Store<P: Protocol = Mvocc> {
     /// Tables by name: opening one is rare and takes a lock; using one does not.
     names: Mutex<Names<P>>,
     retry: RetryPolicy,
+    climb: CachePadded<Climb>,
 }
 
 impl Store {

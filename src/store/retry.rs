@@ -1,37 +1,36 @@
 //! Run, commit, and try again.
 
+use super::backoff::{Backoff, pause};
 use super::{Store, Transaction};
 use crate::error::{Abort, AbortReason, Error, TransactionError};
-use crate::limits::{
-    BACKOFF_MAX_NS, BACKOFF_MIN_NS, RETRIES_MAX_DEFAULT, RIGHT_OF_WAY_MAX_NS,
-    STARVING_AFTER_RETRIES,
-};
+use crate::limits::{RETRIES_MAX_DEFAULT, RIGHT_OF_WAY_MAX_NS, STARVING_AFTER_RETRIES};
 use crate::protocol::Protocol;
-use crate::protocol::context::{Core, Worker};
-use crate::sync::{Ordering, spin_loop};
-use std::time::{Duration, Instant};
+use crate::protocol::context::Core;
+use crate::sync::Ordering;
+use std::time::Instant;
 
 /// How often, and how fast, a transaction is tried again.
 ///
-/// The back-off is adaptive: it doubles with each abort of a worker and halves with each commit,
-/// and the wait is a random part of it.
+/// ```
+/// use chronolith::{Backoff, RetryPolicy, Store};
+///
+/// # fn main() -> Result<(), chronolith::Error> {
+/// let policy = RetryPolicy { retries_max: 20, backoff: Backoff::Adaptive };
+/// let store = Store::builder().retry(policy).build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Retries after which the last abort is returned to the caller.
     pub retries_max: u32,
-    /// The shortest back-off, in nanoseconds.
-    pub backoff_min_ns: u64,
-    /// The longest back-off, in nanoseconds; 0 for none.
-    pub backoff_max_ns: u64,
+    /// How long it waits after an abort.
+    pub backoff: Backoff,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        RetryPolicy {
-            retries_max: RETRIES_MAX_DEFAULT,
-            backoff_min_ns: BACKOFF_MIN_NS,
-            backoff_max_ns: BACKOFF_MAX_NS,
-        }
+        RetryPolicy { retries_max: RETRIES_MAX_DEFAULT, backoff: Backoff::default() }
     }
 }
 
@@ -177,7 +176,7 @@ impl<P: Protocol> Store<P> {
     fn wind_up(&self, mut transaction: Transaction<'_, P>, failed: &Failed, age: &mut Option<u64>) {
         if let Failed::Retry(_) = failed {
             *age = Some(transaction.age());
-            let wait = transaction.next_back_off(&self.retry);
+            let wait = transaction.next_wait();
             // The slot is free while we wait: a waiting transaction holds back nothing.
             drop(transaction);
             pause(wait);
@@ -213,33 +212,6 @@ impl From<TransactionError> for Failed {
             }
             TransactionError::Abort(abort) => Failed::Retry(abort),
             error @ TransactionError::Error(_) => Failed::Final(error),
-        }
-    }
-}
-
-/// A random part of the worker's present back-off, which doubles.
-pub(super) fn next_back_off<P: Protocol>(worker: &mut Worker<P>, policy: &RetryPolicy) -> Duration {
-    // A linear congruential step (Knuth's MMIX constants); its high bits are random enough here.
-    worker.random = worker
-        .random
-        .wrapping_mul(6_364_136_223_846_793_005)
-        .wrapping_add(1_442_695_040_888_963_407);
-    let ceiling = worker.backoff_ns.max(policy.backoff_min_ns).min(policy.backoff_max_ns);
-    worker.backoff_ns = ceiling.saturating_mul(2).min(policy.backoff_max_ns);
-    Duration::from_nanos((worker.random >> 33) % ceiling.saturating_add(1).max(1))
-}
-
-fn pause(wait: Duration) {
-    if wait.is_zero() {
-        return;
-    }
-    let start = Instant::now();
-    while start.elapsed() < wait {
-        // Past a few microseconds somebody else may need this core more.
-        if wait > Duration::from_micros(5) {
-            std::thread::yield_now();
-        } else {
-            spin_loop();
         }
     }
 }

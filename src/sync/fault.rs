@@ -46,7 +46,8 @@ pub(crate) enum Fault {
     IgnoreOpen,
     /// Give a record's lock back with a relaxed store: the lock model sees a data race.
     UnlockRelaxed,
-    /// Grant a record's lock whoever owns it: the lock model sees a data race.
+    /// Grant a record's lock whoever owns it: the lock model sees a data race, that of retired
+    /// locks a lost update.
     GrantUnchecked,
     /// Commit although somebody has not committed whose value was read: the model of retired locks
     /// commits on a write that was given up.

@@ -11,8 +11,8 @@ mod phantoms;
 
 use super::random::Random;
 use super::script::{self, Deed, Entry, Form, Keyed, Scan, Script, State, explained, key};
-use chronolith::Store;
 use chronolith::protocol::{self, Isolation, Progress, Protocol, Ranges};
+use chronolith::{Store, StoreBuilder};
 use std::time::Duration;
 
 /// When the next step overtakes one that waits for a lock. The outcome is judged by what was seen,
@@ -132,13 +132,13 @@ fn keys() -> Vec<u64> {
 pub type Complaints = Vec<String>;
 
 /// Runs every case on stores of one shard (one-phase commit) and of several (two-phase commit).
-pub fn fixed<P: Protocol>() -> Complaints {
+pub fn fixed<P: Protocol>(builder: &StoreBuilder) -> Complaints {
     let shards: &[usize] = if P::PROGRESS == Progress::LockFree { &[1, 3, 16] } else { &[1, 3] };
     let mut complaints = Vec::new();
     for &shards in shards {
         let mut run = |cases: &[Case], form| {
             for case in cases {
-                if let Err(complaint) = check::<P>(case, form, shards) {
+                if let Err(complaint) = check::<P>(builder, case, form, shards) {
                     let place = format!("{} on {shards} shards, {form:?}", P::NAME);
                     complaints.push(format!("{place}, {}: {complaint}", case.name));
                 }
@@ -154,10 +154,15 @@ pub fn fixed<P: Protocol>() -> Complaints {
     complaints
 }
 
-fn check<P: Protocol>(case: &Case, form: Form, shards: usize) -> Result<(), String> {
+fn check<P: Protocol>(
+    builder: &StoreBuilder,
+    case: &Case,
+    form: Form,
+    shards: usize,
+) -> Result<(), String> {
     let must_show = case.skew && P::ISOLATION == Isolation::Snapshot;
     for _ in 0..if must_show { TRIES_MAX } else { 1 } {
-        let store = Store::builder().shards(shards).build_with::<P>().unwrap();
+        let store = builder.clone().shards(shards).build_with::<P>().unwrap();
         let table = Keyed::open(&store, form);
         let before = State::from([(key('x'), 10), (key('y'), 20)]);
         script::prepare(&store, &table, &keys(), &before);
@@ -192,11 +197,11 @@ fn expect_winners(case: &Case, entries: &[Entry]) -> Result<(), String> {
 /// Runs random scripts, one after the other, on one store of each number of shards, so that their
 /// records, tombstones and reclamation meet too. Half of those with ranges have a store each: a key
 /// that was removed keeps its record for a while, and a phantom is a key without one.
-pub fn random<P: Protocol>(scripts: u64, seed: u64) -> Complaints {
+pub fn random<P: Protocol>(builder: &StoreBuilder, scripts: u64, seed: u64) -> Complaints {
     let mut complaints = Vec::new();
     let ordered = if P::RANGES == Ranges::Unsupported { 0 } else { scripts / 4 };
     for shards in [1, 3] {
-        let build = || Store::builder().shards(shards).build_with::<P>().unwrap();
+        let build = || builder.clone().shards(shards).build_with::<P>().unwrap();
         let (store, mut random) = (build(), Random::new(seed, shards as u64));
         for (form, count) in
             [(Form::Hashed, scripts / 2), (Form::Ordered, ordered), (Form::Bytes, ordered)]

@@ -142,7 +142,7 @@ fn take<P: Protocol, K: OrderedKey + ?Sized>(
             tx.range_rev(table, bounds)?.take(most).map(|entry| entry.map(seen)).collect()
         }
         Scan::Range { most, .. } => {
-            tx.range(table, bounds)?.take(most).map(|entry| entry.map(seen)).collect()
+            tx.range(table, bounds)?.limit(most).map(|entry| entry.map(seen)).collect()
         }
         Scan::Prefix(_) => tx.range(table, bounds)?.map(|entry| entry.map(seen)).collect(),
     }

@@ -33,7 +33,7 @@ impl Guarded {
 
 fn nodes(age: u64) -> Nodes {
     let nodes = Nodes::default();
-    nodes.party().begin(age, age);
+    nodes.transaction().begin(age, age);
     nodes
 }
 
@@ -85,7 +85,7 @@ fn loom_owners_of_a_lock_are_alone() {
 
 /// Loom reports the unsynchronised access to the value.
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn loom_unlocking_without_release_is_caught() {
     let _armed = Armed::new(Some(Fault::UnlockRelaxed));
     two_owners(Mode::Exclusive);
@@ -93,7 +93,7 @@ fn loom_unlocking_without_release_is_caught() {
 
 /// Loom reports the access to the value from two threads at once.
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn loom_granting_whoever_owns_is_caught() {
     let _armed = Armed::new(Some(Fault::GrantUnchecked));
     two_owners(Mode::Exclusive);

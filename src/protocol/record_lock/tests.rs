@@ -18,13 +18,13 @@ const AGES: Duration = Duration::from_secs(60);
 fn transaction(age: u64) -> Nodes {
     let mut nodes = Nodes::default();
     nodes.get(0);
-    nodes.party().begin(age, age);
+    nodes.transaction().begin(age, age);
     nodes
 }
 
 impl Nodes {
     fn node(&self, number: usize) -> &Node {
-        self.nodes.made(number)
+        self.made(number)
     }
 }
 
@@ -184,7 +184,7 @@ fn the_oldest_of_those_who_wait_is_next_and_newcomers_do_not_pass() {
         // One that is older than all of them shares it.
         assert_eq!(lock.acquire::<Wound>(zero.node(0), Shared, MOMENT), Ok(()));
         lock.release(zero.node(0));
-        assert!(four.party().is_wounded(), "it owns what older ones want");
+        assert!(four.transaction().is_wounded(), "it owns what older ones want");
         assert_eq!(answers.try_recv().ok(), None);
         lock.release(four.node(0));
         assert_eq!(answers.recv_timeout(AGES), Ok((1, Ok(()))));
@@ -215,8 +215,8 @@ fn a_wound_ends_a_wait() {
         first.release(young.node(0));
         assert_eq!(answers.recv_timeout(AGES), Ok((0, Ok(()))));
     });
-    young.party().begin(7, 7);
-    assert!(!young.party().is_wounded(), "the next transaction of the worker is unhurt");
+    young.transaction().begin(7, 7);
+    assert!(!young.transaction().is_wounded(), "the next transaction of the worker is unhurt");
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn stress<R: Rule>() {
                 let nodes = transaction(0);
                 for round in 0..ROUNDS {
                     let age = ages.fetch_add(1, Ordering::Relaxed);
-                    nodes.party().begin(age, thread);
+                    nodes.transaction().begin(age, thread);
                     let mode = if round % 3 == 0 { Exclusive } else { Shared };
                     if lock.acquire::<R>(nodes.node(0), mode, AGES).is_err() {
                         continue;

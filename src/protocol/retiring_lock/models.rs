@@ -26,7 +26,7 @@ fn write(cell: &UnsafeCell<u64>, new: u64) {
 
 fn nodes(age: u64) -> Nodes {
     let nodes = Nodes::default();
-    nodes.member().begin(age, age);
+    nodes.transaction().begin(age, age);
     nodes
 }
 
@@ -54,7 +54,7 @@ fn writer_and_reader(fails: bool) {
                 write(&guarded.shown, 7);
                 let something = std::ptr::without_provenance_mut(16);
                 guarded.lock.retire(nodes.get(0), something);
-                assert_eq!(nodes.member().await_dependencies(AGES), Ok(()));
+                assert_eq!(nodes.transaction().await_dependencies(AGES), Ok(()));
                 if !fails {
                     write(&guarded.committed, 7);
                 }
@@ -66,7 +66,7 @@ fn writer_and_reader(fails: bool) {
         if let Ok(shown) = guarded.lock.acquire(nodes.get(0), Mode::Shared, AGES) {
             let dirty = !shown.is_null();
             let seen = read(if dirty { &guarded.shown } else { &guarded.committed });
-            if nodes.member().await_dependencies(AGES).is_ok() {
+            if nodes.transaction().await_dependencies(AGES).is_ok() {
                 assert_eq!(read(&guarded.committed), seen, "it is committed");
             }
             guarded.lock.release(nodes.get(0), true);
@@ -84,7 +84,7 @@ fn loom_what_is_read_early_is_committed_before_its_reader() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "it is committed")]
 fn loom_a_commit_before_its_dependencies_is_caught() {
     let _armed = Armed::new(Some(Fault::IgnoreDependencies));
     writer_and_reader(true);
@@ -92,7 +92,7 @@ fn loom_a_commit_before_its_dependencies_is_caught() {
 
 /// Loom reports the unsynchronised access to what is shown.
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn loom_unlatching_without_release_is_caught() {
     let _armed = Armed::new(Some(Fault::UnlockRelaxed));
     writer_and_reader(false);
@@ -100,9 +100,7 @@ fn loom_unlatching_without_release_is_caught() {
 
 /// Both read, and add one to what they have read: the young one gives up, or was through
 /// before; nothing is lost.
-#[test]
-fn loom_of_two_upgrades_none_is_lost() {
-    let _armed = Armed::new(None);
+fn two_upgrades() {
     check(|| {
         let lock = loom::sync::Arc::new(Lock::default());
         let value = loom::sync::Arc::new(UnsafeCell::new(0));
@@ -116,7 +114,7 @@ fn loom_of_two_upgrades_none_is_lost() {
             let added = lock.upgrade(nodes.get(0), AGES).and_then(|()| {
                 let shown = std::ptr::without_provenance_mut(new as usize * 16);
                 lock.retire(nodes.get(0), shown);
-                nodes.member().await_dependencies(AGES)
+                nodes.transaction().await_dependencies(AGES)
             });
             if added.is_ok() {
                 write(value, new);
@@ -131,7 +129,21 @@ fn loom_of_two_upgrades_none_is_lost() {
         let old = add(0, &lock, &value);
         let young = young.join().expect("no assertion there");
         assert_eq!(old, 1, "the oldest one goes through");
-        assert_eq!(read(&value), old + young);
+        assert_eq!(read(&value), old + young, "an addition is lost");
         assert!(lock.is_free());
     });
+}
+
+#[test]
+fn loom_of_two_upgrades_none_is_lost() {
+    let _armed = Armed::new(None);
+    two_upgrades();
+}
+
+/// One of them adds to what the other has overwritten.
+#[test]
+#[should_panic(expected = "an addition is lost")]
+fn loom_granting_whoever_is_in_is_caught() {
+    let _armed = Armed::new(Some(Fault::GrantUnchecked));
+    two_upgrades();
 }

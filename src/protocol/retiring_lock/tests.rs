@@ -15,14 +15,14 @@ fn transactions<const N: usize>() -> [Nodes; N] {
     std::array::from_fn(|age| {
         let mut nodes = Nodes::default();
         nodes.get(0);
-        nodes.member().begin(age as u64, age as u64);
+        nodes.transaction().begin(age as u64, age as u64);
         nodes
     })
 }
 
 impl Nodes {
     fn node(&self) -> &Node {
-        self.nodes.made(0)
+        self.made(0)
     }
 
     fn take(&self, lock: &Lock, mode: Mode) -> Result<usize, AbortReason> {
@@ -34,7 +34,7 @@ impl Nodes {
     }
 
     fn count(&self) -> u64 {
-        self.member().dependencies.load(Ordering::SeqCst)
+        self.transaction().dependencies.load(Ordering::SeqCst)
     }
 }
 
@@ -63,7 +63,7 @@ fn members_depend_on_those_before_them() {
     lock.release(two.node(), false);
     assert_eq!([&three, &four].map(Nodes::count), [0, 1]);
     lock.release(three.node(), true);
-    assert_eq!((four.count(), four.member().doom()), (0, None), "a reader pulls nobody down");
+    assert_eq!((four.count(), four.transaction().doom()), (0, None), "a reader pulls nobody down");
     lock.release(four.node(), false);
     assert!(lock.is_free());
 }
@@ -80,10 +80,10 @@ fn a_writer_that_fails_pulls_down_those_behind_it() {
     assert_eq!(four.take(&lock, Exclusive), Ok(2));
     lock.release(two.node(), true);
     let fallen = Some(AbortReason::CascadingAbort);
-    let dooms = [&one, &three, &four].map(|nodes| nodes.member().doom());
+    let dooms = [&one, &three, &four].map(|nodes| nodes.transaction().doom());
     assert_eq!(dooms, [None, fallen, fallen]);
-    assert_eq!(three.member().await_dependencies(AGES), Err(AbortReason::CascadingAbort));
-    assert_eq!(one.member().await_dependencies(AGES), Ok(()));
+    assert_eq!(three.transaction().await_dependencies(AGES), Err(AbortReason::CascadingAbort));
+    assert_eq!(one.transaction().await_dependencies(AGES), Ok(()));
 }
 
 #[test]
@@ -93,12 +93,12 @@ fn nobody_comes_in_behind_a_doomed_writer() {
     assert_eq!(young.take(&lock, Exclusive), Ok(0));
     young.show(&lock, 1);
     assert_eq!(old.take(&lock, Shared), Err(AbortReason::LockTimeout));
-    assert_eq!(young.member().doom(), Some(AbortReason::Wounded));
-    assert_eq!(young.member().await_dependencies(AGES), Ok(()), "it depends on nobody");
+    assert_eq!(young.transaction().doom(), Some(AbortReason::Wounded));
+    assert_eq!(young.transaction().await_dependencies(AGES), Ok(()), "it depends on nobody");
     assert_eq!(list(&lock), [state::RETIRED], "the wait has left no trace");
     lock.release(young.node(), true);
     assert_eq!(old.take(&lock, Shared), Ok(0));
-    assert_eq!((old.count(), old.member().doom()), (0, None));
+    assert_eq!((old.count(), old.transaction().doom()), (0, None));
 }
 
 #[test]
@@ -111,17 +111,17 @@ fn an_upgrade_moves_behind_the_other_readers() {
     assert_eq!(lock.upgrade(two.node(), MOMENT), Ok(()));
     assert_eq!(list(&lock), [state::READS, state::READS, state::OWNS]);
     assert_eq!([&one, &two, &three].map(Nodes::count), [0, 1, 0]);
-    assert_eq!(three.member().doom(), Some(AbortReason::Wounded));
+    assert_eq!(three.transaction().doom(), Some(AbortReason::Wounded));
     two.show(&lock, 2);
     // The oldest one has read what the other one overwrites, and wants to write too.
     assert_eq!(lock.upgrade(one.node(), MOMENT), Err(AbortReason::LockTimeout));
-    assert_eq!(two.member().doom(), Some(AbortReason::Wounded));
+    assert_eq!(two.transaction().doom(), Some(AbortReason::Wounded));
     assert_eq!(one.node().mode(), Shared, "it still reads");
     lock.release(two.node(), true);
     assert_eq!(lock.upgrade(one.node(), MOMENT), Ok(()));
-    assert_eq!((one.count(), one.member().doom()), (1, None));
+    assert_eq!((one.count(), one.transaction().doom()), (1, None));
     lock.release(three.node(), true);
-    assert_eq!(one.member().await_dependencies(AGES), Ok(()));
+    assert_eq!(one.transaction().await_dependencies(AGES), Ok(()));
     assert_eq!(list(&lock), [state::OWNS]);
 }
 
@@ -142,7 +142,7 @@ fn the_older_of_those_who_wait_comes_first() {
         lock.acquire(nodes.node(), Exclusive, AGES).expect("granted");
         let _ = first.compare_exchange(9, age, Ordering::SeqCst, Ordering::SeqCst);
         nodes.show(&lock, age as usize);
-        nodes.member().await_dependencies(AGES).expect("nobody fails");
+        nodes.transaction().await_dependencies(AGES).expect("nobody fails");
         lock.release(nodes.node(), false);
     };
     std::thread::scope(|scope| {
@@ -171,7 +171,7 @@ fn nothing_is_lost_under_stress() {
             scope.spawn(move || {
                 let [nodes] = transactions();
                 for round in 0..ROUNDS {
-                    nodes.member().begin(ages.fetch_add(1, Ordering::Relaxed), thread);
+                    nodes.transaction().begin(ages.fetch_add(1, Ordering::Relaxed), thread);
                     let seen = Cell::new(0);
                     let body = || {
                         let reads_first = round % 2 == 0;
@@ -180,7 +180,7 @@ fn nothing_is_lost_under_stress() {
                         let now = committed.load(Ordering::SeqCst);
                         seen.set(if shown == 0 { now } else { shown });
                         if round % 3 == 0 && reads_first {
-                            return nodes.member().await_dependencies(AGES);
+                            return nodes.transaction().await_dependencies(AGES);
                         }
                         if reads_first && let Err(reason) = lock.upgrade(nodes.node(), AGES) {
                             return Err(reason);
@@ -189,7 +189,7 @@ fn nothing_is_lost_under_stress() {
                         if round % 7 == 0 {
                             return Err(AbortReason::User);
                         }
-                        nodes.member().await_dependencies(AGES)?;
+                        nodes.transaction().await_dependencies(AGES)?;
                         committed
                             .compare_exchange(
                                 seen.get(),

@@ -7,7 +7,7 @@ use crate::bench::{Derived, METRICS, Metric, Scale, Source, measured};
 use crate::report::basis::{line, write_machine, write_workload};
 use crate::report::format::{latency, percent, probability, ratio, value};
 use crate::report::table::plain_table;
-use crate::report::{describe_loop, describe_threads};
+use crate::report::{describe_contention, describe_loop, describe_threads};
 use comfy_table::CellAlignment;
 use std::io::{self, Write};
 
@@ -58,7 +58,10 @@ fn write_head(out: &mut dyn Write, report: &ComparisonReport<'_>) -> io::Result<
     line(out, "protocols", &format!("{names}; compared with {}", plan.plan.protocol))?;
     line(out, "basis", &format!("equal for all: {EQUAL_FOR_ALL}"))?;
     let shards = environment.shards;
-    line(out, "store", &format!("hash index, {shards} shard(s), a fresh one for each repetition"))?;
+    let heeded = comparison.protocols.iter().any(|protocol| protocol.heeds_contention);
+    let contention = describe_contention(&plan.plan, heeded);
+    let store = format!("hash index, {shards} shard(s), a fresh one for each repetition");
+    line(out, "store", &format!("{store}, {contention}"))?;
     let threads: Vec<String> = plan.threads.iter().map(usize::to_string).collect();
     let threads = match plan.threads[..] {
         [single] => describe_threads(single),
