@@ -16,6 +16,10 @@ const HANDFUL: u64 = 16;
 /// Versions that wait for a grace period: a few batches of 64 for each of a few workers.
 const RETIRED_MAX: u64 = 4_096;
 const ARENA_MAX_BYTES: u64 = 8 << 20;
+/// Free blocks come in magazines of 256, of which a worker may hold two for each size: a quarter of
+/// a megabyte each where the blocks are nodes of an ordered index, and a worker takes from its
+/// chunk before it takes a magazine of another one.
+const ORDERED_ARENA_MAX_BYTES: u64 = 2 * ARENA_MAX_BYTES;
 /// Records that an insert-and-remove churn leaves at any time: what is in flight between the
 /// threads, what waits for the next look at the watermark, and what waits for a grace period.
 const CHURN_RECORDS_MAX: u64 = 8_192;
@@ -212,7 +216,11 @@ fn churn_on_one_thread(store: &Store, table: &Table<u64, u64>) {
 }
 
 /// One thread inserts, the other removes: what one makes, the other has to free.
-fn churn_on_two_threads(store: &Store, table: &Table<u64, u64>) {
+fn churn_on_two_threads(
+    store: &Store,
+    table: &Table<u64, u64>,
+    assert_bounded: impl Fn(&Stats, u64),
+) {
     // The channel bounds the keys in flight.
     let (produced, to_consume) = mpsc::sync_channel(256);
     std::thread::scope(|scope| {
@@ -228,7 +236,7 @@ fn churn_on_two_threads(store: &Store, table: &Table<u64, u64>) {
         for key in to_consume {
             remove(store, table, key);
             if key.is_multiple_of(1_001) {
-                assert_churn_bounded(&store.stats(), key);
+                assert_bounded(&store.stats(), key);
             }
         }
     });
@@ -252,7 +260,10 @@ fn ever_new_keys_of_an_ordered_table() {
     let store = Store::new();
     let table = store.ordered_table("queue").unwrap();
     churn_on_one_thread(&store, &table);
-    churn_on_two_threads(&store, &table);
+    churn_on_two_threads(&store, &table, |stats, key| {
+        assert!(stats.records <= CHURN_RECORDS_MAX, "{key}: {stats:?}");
+        assert!(stats.arena_bytes <= ORDERED_ARENA_MAX_BYTES, "{key}: {stats:?}");
+    });
 }
 
 #[test]
@@ -268,13 +279,13 @@ fn ever_new_keys_under_an_idle_snapshot() {
 #[test]
 fn ever_new_keys_from_a_producer_to_a_consumer() {
     let (store, table) = empty();
-    churn_on_two_threads(&store, &table);
+    churn_on_two_threads(&store, &table, assert_churn_bounded);
 }
 
 #[test]
 fn ever_new_keys_from_a_producer_to_a_consumer_under_an_idle_snapshot() {
     let (store, table) = empty();
     let view = store.begin_view().unwrap();
-    churn_on_two_threads(&store, &table);
+    churn_on_two_threads(&store, &table, assert_churn_bounded);
     assert_eq!(view.get(&table, &0).unwrap(), None);
 }
