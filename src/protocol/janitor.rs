@@ -399,19 +399,17 @@ impl<'a, P: Protocol> Hands<'a, P> {
             chores.dying.push_back(Dying::Record(table, record, stage));
             return;
         }
-        let mut removed = Removed::Yes;
-        if let Some(ordered) = core_table.ordered_index(shard) {
-            let core = self.core;
+        let removed = core_table.ordered_index(shard).map_or(Removed::Yes, |ordered| {
             let retire = |retired| {
-                let now = core.clock.snapshot();
+                let now = self.core.clock.snapshot();
                 chores.dying.push_back(match retired {
                     Retired::Node(node) => Dying::Node(node, now),
                     Retired::Record(record) => Dying::Record(table, record, Stage::Out(now)),
                 });
             };
-            let mut memory = ArenaMemory { arena: &mut *self.arena, pool: &core.pool, retire };
-            removed = ordered.remove(record, core_table, &mut memory);
-        }
+            let mut memory = ArenaMemory { arena: self.arena, pool: &self.core.pool, retire };
+            ordered.remove(record, core_table, &mut memory)
+        });
         let stage = match removed {
             Removed::Yes => Stage::Out(self.core.clock.snapshot()),
             Removed::NotNow => Stage::InOrderedIndex,
