@@ -6,7 +6,7 @@ mod common;
 mod random;
 
 use chronolith::protocol::{self, Protocol, Ranges, Visitor};
-use chronolith::{Error, OrderedTable, Store, Transaction, TransactionError};
+use chronolith::{Error, OrderedKey, OrderedTable, Store, Transaction, TransactionError};
 use random::Random;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -307,30 +307,103 @@ fn commits<P: Protocol>(tx: Transaction<'_, P>) -> bool {
     }
 }
 
+/// With one shard, neighbours lie in one leaf, so it is the bounds of what was taken that decide.
 #[test]
 fn a_transaction_depends_on_no_more_of_a_range_than_it_took() {
-    let store = Store::new();
-    let table = store.ordered_table::<u64, u64>("t").unwrap();
-    fill(&store, &table, (0..1000).map(|key| key * 2));
-    let reader = |at: u64, limit: usize| {
-        let tx = store.begin().unwrap();
-        let seen = all(tx.range(&table, 100..).unwrap().limit(limit).take(2)).unwrap();
-        assert_eq!(seen.len(), 2);
-        tx.put(&table, at, 1).unwrap();
-        tx
+    let filled = || {
+        let store = Store::builder().shards(1).build().unwrap();
+        let table = store.ordered_table::<u64, u64>("t").unwrap();
+        fill(&store, &table, (0..1000).map(|key| key * 2));
+        (store, table)
     };
-    for (limit, key) in [(2, 1501), (usize::MAX, 1503)] {
-        let behind = reader(5000, limit);
-        store.transact(|tx| tx.put(&table, key, 0)).unwrap();
-        assert!(commits(behind), "an insert behind what was taken is no conflict");
-        let within = reader(5001, limit);
-        store.transact(|tx| tx.put(&table, 101, 0)).unwrap();
-        assert!(!commits(within), "an insert between what was taken is a phantom");
-        store.transact(|tx| tx.remove(&table, &101)).unwrap();
+    let after = |count: usize, limit: usize, reversed: bool, inserted: u64| {
+        let (store, table) = filled();
+        let tx = store.begin().unwrap();
+        let seen = if reversed {
+            all(tx.range_rev(&table, ..=1000).unwrap().limit(limit).take(count))
+        } else {
+            all(tx.range(&table, 1000..).unwrap().limit(limit).take(count))
+        };
+        assert_eq!(seen.unwrap().len(), count);
+        tx.put(&table, 5000, 1).unwrap();
+        store.transact(|tx| tx.put(&table, inserted, 0)).unwrap();
+        commits(tx)
+    };
+    for count in [2, 20] {
+        for limit in [count, usize::MAX] {
+            let last = 2 * (count as u64 - 1);
+            assert!(after(count, limit, false, 1000 + last + 1), "behind the last of {count}");
+            assert!(!after(count, limit, false, 1000 + last - 1), "a phantom among {count}");
+            assert!(after(count, limit, true, 1000 - last - 1), "below the last of {count}");
+            assert!(!after(count, limit, true, 1000 - last + 1), "a phantom among {count}");
+        }
     }
-    let limited = reader(5002, 2);
+    let (store, table) = filled();
+    let tx = store.begin().unwrap();
+    assert_eq!(all(tx.range(&table, 100..).unwrap().limit(2)).unwrap().len(), 2);
+    tx.put(&table, 5000, 1).unwrap();
     store.transact(|tx| tx.put(&table, 104, 0)).unwrap();
-    assert!(commits(limited), "a limited range reads nothing behind its end");
+    assert!(commits(tx), "a limited range reads nothing behind its end");
+}
+
+thread_local! {
+    /// After how many comparisons the order of [`Unsteady`] panics; 0 for never.
+    static COMPARISONS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// A key whose order panics when it is told to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Unsteady(u64);
+
+impl PartialOrd for Unsteady {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Unsteady {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let left = COMPARISONS.get();
+        COMPARISONS.set(left.saturating_sub(1));
+        if left == 1 {
+            // Without the message of a panic.
+            std::panic::resume_unwind(Box::new("told to"));
+        }
+        self.0.cmp(&other.0)
+    }
+}
+
+impl OrderedKey for Unsteady {}
+
+#[test]
+fn a_range_whose_order_panics_has_ended() {
+    let store = Store::builder().shards(2).build().unwrap();
+    let table = store.ordered_table::<Unsteady, u64>("t").unwrap();
+    for key in 0..100 {
+        store.transact(|tx| tx.put(&table, Unsteady(key), key)).unwrap();
+    }
+    let mut panics = 0;
+    for after in 1..400 {
+        let tx = store.begin_view().unwrap();
+        let mut range = tx.range(&table, Unsteady(10)..).unwrap();
+        let mut next = 10;
+        COMPARISONS.set(after);
+        let walked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for entry in range.by_ref() {
+                assert_eq!(entry.unwrap(), (&Unsteady(next), &next));
+                next += 1;
+            }
+        }));
+        COMPARISONS.set(0);
+        panics += u32::from(walked.is_err());
+        assert!(walked.is_err() || next == 100);
+        // What was found before may still come, but nothing is looked for any more.
+        for entry in range {
+            assert_eq!(entry.unwrap(), (&Unsteady(next), &next));
+            next += 1;
+        }
+    }
+    assert!(panics > 50, "{panics} panics: the order was not asked often");
 }
 
 #[test]

@@ -111,6 +111,8 @@ where
     /// Every one of them has a record in front once they have begun.
     walks: Vec<Walk<'t, P::Words, REVERSED>>,
     begun: bool,
+    /// The walk whose batch is empty: it is filled when more is wanted.
+    empty: Option<usize>,
     /// The transaction's own writes in the range, the next one last.
     own: Vec<Seen<P::Words>>,
     merged: [Merged<P::Words>; CHUNK_MAX],
@@ -146,6 +148,7 @@ where
             heads: heads_of(low, high),
             walks: (0..shards).map(walk).collect(),
             begun: false,
+            empty: None,
             own,
             merged: [Merged::NOTHING; CHUNK_MAX],
             len: 0,
@@ -186,9 +189,11 @@ where
     /// Merges until there are so many records, or no more, and asks for them (values are `V`s).
     pub(super) fn fill<V: Value + ?Sized>(&mut self, cx: &mut Context<'_, P>, wanted: usize) {
         while self.len < wanted {
-            if let Some(at) = self.merge_batches::<V>(wanted) {
+            if let Some(at) = self.empty.take() {
                 self.refill(cx, at);
-            } else if self.walks.is_empty() {
+            }
+            self.empty = self.merge_batches::<V>(wanted);
+            if self.walks.is_empty() {
                 let Some(write) = self.own.pop() else { return };
                 self.push(Merged::of_write(write));
             }
@@ -206,18 +211,26 @@ where
     fn merge_batches<V: Value + ?Sized>(&mut self, wanted: usize) -> Option<usize> {
         while self.len < wanted {
             let (at, front) = self.lowest()?;
-            if let Some(write) = self.own_before(front) {
-                self.push(Merged::of_write(write));
-                continue;
+            let (record, mut own, mut is_own_key) = (front.1, std::ptr::null_mut(), false);
+            if let Some(&write) = self.own.last() {
+                let order = self.order_of_own(write, front);
+                is_own_key = write.0 != record && order.is_eq();
+                if !is_own_key && order.is_le() {
+                    self.own.pop();
+                    own = write.1;
+                }
+                if order.is_lt() {
+                    self.push(Merged::of_write(write));
+                    continue;
+                }
             }
             let walk = &mut self.walks[at];
-            let (record, mut own) = (front.1, std::ptr::null_mut());
-            if let Some(write) = self.own.pop_if(|write| write.0 == record) {
-                own = write.1;
-            }
             let (is_empty, shard) = (walk.cursor.pass(), walk.shard);
-            fetch_inline::<K, V, P::Words>(record, 0);
-            self.push(Merged { record, own, shard });
+            // Another's record of a key that the transaction has inserted is not what it sees.
+            if !is_own_key {
+                fetch_inline::<K, V, P::Words>(record, 0);
+                self.push(Merged { record, own, shard });
+            }
             if is_empty {
                 return Some(at);
             }
@@ -239,14 +252,15 @@ where
         Some(lowest)
     }
 
-    /// The transaction's write that comes before a record.
+    /// How a write of the transaction lies to a record.
     #[inline]
-    fn own_before(&mut self, front: Front<P::Words>) -> Option<Seen<P::Words>> {
-        let &write = self.own.last()?;
+    fn order_of_own(&self, write: Seen<P::Words>, front: Front<P::Words>) -> cmp::Ordering {
+        if write.0 == front.1 {
+            return cmp::Ordering::Equal;
+        }
         // SAFETY: the record of an open transaction's write is alive.
         let head = unsafe { self.table.head(write.0, 0) };
-        let before = write.0 != front.1 && self.compare((head, write.0), front).is_lt();
-        if before { self.own.pop() } else { None }
+        self.compare((head, write.0), front)
     }
 
     /// Compares two records in the direction of the range.

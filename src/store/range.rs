@@ -289,8 +289,12 @@ impl<P: Protocol> Transaction<'_, P> {
 
     /// How many entries the first step of a range finds.
     fn first_chunk(&self) -> usize {
-        let depends = self.step_unpinned(|worker| worker.writes) || P::VALIDATES_READ_ONLY;
-        if depends || P::READS != Reads::Snapshot { 1 } else { CHUNK_OF_SNAPSHOT }
+        // What commits in the past looks for what was read after it, by views, too.
+        let depends = self.step_unpinned(|worker| worker.writes)
+            || P::VALIDATES_READ_ONLY
+            || P::COMMITS_IN_THE_PAST
+            || P::READS != Reads::Snapshot;
+        if depends { 1 } else { CHUNK_OF_SNAPSHOT }
     }
 
     /// The number of shards.
@@ -337,8 +341,9 @@ where
         })
     }
 
-    /// Ends the range after `count` more entries. As [`Iterator::take`], but the range knows it and
-    /// looks at no more records than that: a short range is faster for it, and depends on less.
+    /// Ends the range after `count` more entries. As [`Iterator::take`], but the range knows it: it
+    /// finds as many entries and no more, and finds them together. Take what you have asked for:
+    /// the transaction depends on the entries that were found, also if they are not taken.
     ///
     /// ```
     /// # fn main() -> Result<(), chronolith::TransactionError> {
@@ -355,7 +360,6 @@ where
         // What was found ahead of the last call is part of it.
         self.len = self.len.min(self.given.saturating_add(count));
         self.limit = self.limit.min(count - (self.len - self.given));
-        // Whoever says how much it wants depends on that much in any case.
         self.chunk = CHUNK_MAX;
         self
     }
@@ -365,20 +369,22 @@ where
         let transaction = self.transaction;
         (self.len, self.given) = (0, 0);
         while self.len == 0 && !self.exhausted && self.limit > 0 {
-            transaction.step_of_range(|cx| self.fill_pinned(cx))?;
+            // If the order of a key panics, or there is a conflict, the walks are asked no more.
+            self.exhausted = true;
+            self.exhausted = transaction.step_of_range(|cx| self.fill_pinned(cx))?;
         }
         Ok(self.len > 0)
     }
 
-    fn fill_pinned(&mut self, cx: &mut Context<'_, P>) -> Step<P, ()> {
+    /// True at the end of the range.
+    fn fill_pinned(&mut self, cx: &mut Context<'_, P>) -> Step<P, bool> {
         self.merge.begin(cx)?;
         step::at(Point::RangeWalk);
         for _ in 0..CHUNKS_MAX {
             if self.merge.merged().is_empty() {
                 self.merge.fill::<V>(cx, self.chunk.min(self.limit));
                 if self.merge.merged().is_empty() {
-                    self.exhausted = true;
-                    return Ok(());
+                    return Ok(true);
                 }
             }
             self.read(cx)?;
@@ -388,10 +394,10 @@ where
                 self.merge.fill::<V>(cx, self.chunk.min(self.limit));
             }
             if self.len > 0 {
-                return Ok(());
+                break;
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Reads what was merged: keeps of it what the transaction sees.
