@@ -42,6 +42,11 @@ trait Check: Copy {
     fn check<P: Protocol>(self, builder: &StoreBuilder);
 }
 
+/// Stores with these settings, with and without other shards.
+fn stores<P: Protocol>(builder: &StoreBuilder) -> impl Iterator<Item = Store<P>> {
+    [1, 3].into_iter().map(|shards| builder.clone().shards(shards).build_with::<P>().unwrap())
+}
+
 /// Hands every combination of the settings to a check, if the protocol heeds them, each with
 /// another back-off.
 #[derive(Clone, Copy)]
@@ -100,11 +105,10 @@ struct Histories;
 
 impl Check for Histories {
     fn check<P: Protocol>(self, builder: &StoreBuilder) {
-        for shards in [1, 3] {
-            let store = builder.clone().shards(shards).build_with::<P>().unwrap();
+        for store in stores::<P>(builder) {
             let history = histories::record(&store, TRANSACTIONS);
             if let Err(anomaly) = list_append::check(&history, P::ISOLATION, P::STRICT) {
-                panic!("{}, {shards} shards: {anomaly}", P::NAME);
+                panic!("{}, {} shards: {anomaly}", P::NAME, store.shard_count());
             }
         }
     }
@@ -120,10 +124,9 @@ struct Bank;
 
 impl Check for Bank {
     fn check<P: Protocol>(self, builder: &StoreBuilder) {
-        for shards in [1, 3] {
-            let store = builder.clone().shards(shards).build_with::<P>().unwrap();
+        for store in stores::<P>(builder) {
             if let Err(complaint) = bank::run(&store, TRANSFERS) {
-                panic!("{shards} shards: {complaint}");
+                panic!("{} shards: {complaint}", store.shard_count());
             }
         }
     }
@@ -174,8 +177,7 @@ impl Check for Sides {
             return;
         }
         let seed = random::seed();
-        for shards in [1, 3] {
-            let store = builder.clone().shards(shards).build_with::<P>().unwrap();
+        for store in stores::<P>(builder) {
             let table = store.ordered_table::<u64, u64>("sides").unwrap();
             std::thread::scope(|scope| {
                 for thread in 0..THREADS {

@@ -15,7 +15,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long one protocol is measured in each repetition when nothing says otherwise: with fifteen
+/// How long one protocol is measured in each repetition when nothing says otherwise: with all
 /// protocols and eight repetitions the whole takes less than five minutes on two processors.
 const DURATION: Duration = Duration::from_secs(1);
 /// The records of a preset: loading more would take longer than measuring them.

@@ -10,6 +10,8 @@
 //! A record whose head has the ticket bit is in exactly one janitor's queue (or in the hands of
 //! whoever is working on it), so a queue never holds a record that somebody else has freed.
 
+mod dying;
+
 use super::context::{Core, Tallies, Worker, WorkerCell};
 use super::garbage::{Garbage, Sink};
 use super::{Protocol, Reads};
@@ -19,8 +21,6 @@ use crate::reclaim::limbo::Limbo;
 use crate::reclaim::queue::Queue;
 use crate::reclaim::watermark::Live;
 use crate::storage::Words;
-use crate::storage::hash_index::{Array, HashIndex};
-use crate::storage::ordered_index::{ArenaMemory, OwnedNode, Removed, Retired};
 use crate::storage::prune::{self, Left};
 use crate::storage::record::{Head, Record};
 use crate::storage::table::{TableCore, TableVersion};
@@ -28,34 +28,9 @@ use crate::storage::version::Version;
 use crate::sync::step::{self, Step};
 use crate::sync::unmodelled::{AtomicBool, Ordering};
 use crossbeam_epoch::Guard;
+use dying::{Dying, Stage};
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
-use std::ptr::NonNull;
-
-/// Something out of use that a transaction may still hold a pointer to between its operations.
-#[derive(Debug)]
-enum Dying<W: Words> {
-    /// A record that is dead.
-    Record(*const TableCore<W>, *mut Record<W>, Stage),
-    /// An index array and when it was replaced.
-    Array(*const HashIndex<W>, Box<Array<W>>, u64),
-    /// A node of an ordered index and when it was replaced.
-    Node(OwnedNode<W>, u64),
-}
-
-/// How far a dead record has come.
-#[derive(Debug, Clone, Copy)]
-enum Stage {
-    /// It is out of use, since then, and a transaction that was open may still enter it in the hash
-    /// index of its ordered table: see `storage/entry.rs`.
-    Buried(u64),
-    /// It could not be taken out of the hash index yet.
-    InHashIndex,
-    /// Nor out of the ordered one.
-    InOrderedIndex,
-    /// It is out, since then.
-    Out(u64),
-}
 
 /// A record with a version to unlink, and when that was overwritten.
 type Queued<W> = (*mut Record<W>, u64);
@@ -147,25 +122,6 @@ impl<W: Words> Chores<W> {
         self.limbo.drain(|garbage| {
             garbage.dispose(arena, pool);
         });
-    }
-
-    /// Frees what is dying: the second half, because versions in any limbo may lie inside dying
-    /// records. Records in the queues are in their tables as well.
-    pub(crate) fn drain_dying(&mut self, arena: &mut Arena, pool: &ChunkPool) {
-        for dying in self.dying.drain(..) {
-            match dying {
-                // Still in the index, which frees it.
-                Dying::Record(_, _, Stage::Buried(_) | Stage::InHashIndex) => {}
-                Dying::Node(node, _) => node.free(arena, pool),
-                Dying::Record(table, record, Stage::InOrderedIndex | Stage::Out(_)) => {
-                    let record = NonNull::new(record).expect("a record");
-                    Garbage::Record(table, record).dispose(arena, pool);
-                }
-                Dying::Array(index, array, _) => {
-                    Garbage::Array(index, array).dispose(arena, pool);
-                }
-            }
-        }
     }
 }
 
@@ -327,134 +283,6 @@ impl<'a, P: Protocol> Hands<'a, P> {
             }
             Left::Versions { newest, .. } => self.bury(chores, table, record, newest),
             Left::Nothing => self.bury(chores, table, record, std::ptr::null_mut()),
-        }
-    }
-
-    /// Takes a record out of use whose only version is a tombstone (or which has none).
-    fn bury(
-        &mut self,
-        chores: &mut Chores<P::Words>,
-        table: &TableCore<P::Words>,
-        record: *mut Record<P::Words>,
-        tombstone: *mut Version<P::Words>,
-    ) -> Next {
-        // SAFETY: as in `tend`.
-        let target = unsafe { &*record };
-        // An aborted version inside the record's block must leave limbo first. The tombstone may be
-        // inside it too, but where it waits below the record follows it.
-        if target.inline_retired()
-            || target.exchange(Head::new(tombstone, true), Head::dead()).is_err()
-        {
-            return Next::Later;
-        }
-        if let Some(tombstone) = NonNull::new(tombstone) {
-            self.tallies.versions_unlinked.add(1);
-            match P::READS {
-                Reads::Snapshot => {
-                    chores.limbo.push(Garbage::Version(table, tombstone), self.guard)
-                }
-                // Who has found it may come back to it, as to any version that was the newest.
-                Reads::Newest => {
-                    TableCore::mark_retired(tombstone);
-                    // Drawn after it went out of use: whoever begins later does not find it.
-                    let now = self.core.clock.snapshot();
-                    chores.superseded.push_back(((table, tombstone), now));
-                }
-            }
-        }
-        if table.is_ordered() {
-            // Drawn after it went out of use: whoever begins later does not help it.
-            let stage = Stage::Buried(self.core.clock.snapshot());
-            chores.dying.push_back(Dying::Record(table, record, stage));
-        } else {
-            self.remove(table, record, Stage::InHashIndex, chores);
-        }
-        Next::Done
-    }
-
-    /// Takes a dead record out of its indexes, as far as that is possible now.
-    fn remove(
-        &mut self,
-        table: *const TableCore<P::Words>,
-        record: *mut Record<P::Words>,
-        stage: Stage,
-        chores: &mut Chores<P::Words>,
-    ) {
-        step::at(Step::ReclaimRemove);
-        // SAFETY: tables live as long as the store; a dead record belongs to whoever buried it.
-        let core_table = unsafe { &*table };
-        let hash = core_table.hash_of(record, &self.core.hasher);
-        // SAFETY: as above.
-        if hash as u32 != unsafe { &*record }.hash {
-            // The key's `Hash` has changed its mind: where the record is nobody can tell any more,
-            // so it stays there.
-            return;
-        }
-        let shard = self.core.ring.shard_of(hash);
-        let index = core_table.index(shard);
-        if matches!(stage, Stage::InHashIndex) && !index.remove(record, hash) {
-            // The index is growing. If nobody inserts any more, nobody else finishes that.
-            let now = self.core.clock.snapshot();
-            index.assist(&mut |old| chores.dying.push_back(Dying::Array(index, old, now)));
-            chores.dying.push_back(Dying::Record(table, record, stage));
-            return;
-        }
-        let removed = core_table.ordered_index(shard).map_or(Removed::Yes, |ordered| {
-            let retire = |retired| {
-                let now = self.core.clock.snapshot();
-                chores.dying.push_back(match retired {
-                    Retired::Node(node) => Dying::Node(node, now),
-                    Retired::Record(record) => Dying::Record(table, record, Stage::Out(now)),
-                });
-            };
-            let mut memory = ArenaMemory { arena: self.arena, pool: &self.core.pool, retire };
-            ordered.remove(record, core_table, &mut memory)
-        });
-        let stage = match removed {
-            Removed::Yes => Stage::Out(self.core.clock.snapshot()),
-            Removed::NotNow => Stage::InOrderedIndex,
-            // The ordered index hands it out later.
-            Removed::Kept => return,
-        };
-        chores.dying.push_back(Dying::Record(table, record, stage));
-    }
-
-    /// Looks at what is dying: what no open transaction can hold a pointer to goes to limbo.
-    fn tend_dying(&mut self, chores: &mut Chores<P::Words>) {
-        for _ in 0..RECLAIM_STEPS_PER_COMMIT.min(chores.dying.len()) {
-            let Some(dying) = chores.dying.pop_front() else {
-                return;
-            };
-            let oldest = chores.live.oldest_writer();
-            match dying {
-                Dying::Record(
-                    table,
-                    record,
-                    stage @ (Stage::InHashIndex | Stage::InOrderedIndex),
-                ) => {
-                    self.remove(table, record, stage, chores);
-                }
-                Dying::Record(table, record, Stage::Buried(buried)) if buried < oldest => {
-                    self.remove(table, record, Stage::InHashIndex, chores);
-                }
-                // An aborted version inside the record's block may have entered another worker's
-                // limbo after the record was buried; whoever put it there has ended by now.
-                Dying::Record(table, record, Stage::Out(removed))
-                    // SAFETY: a dying record is freed here only.
-                    if removed < oldest && !unsafe { (*record).inline_retired() } =>
-                {
-                    let record = NonNull::new(record).expect("a record");
-                    self.tallies.records_freed.add(1);
-                    chores.limbo.push(Garbage::Record(table, record), self.guard);
-                }
-                Dying::Array(index, array, replaced) if replaced < oldest => {
-                    chores.limbo.push(Garbage::Array(index, array), self.guard);
-                }
-                Dying::Node(node, replaced) if replaced < oldest => {
-                    chores.limbo.push(Garbage::Node(node), self.guard);
-                }
-                dying => chores.dying.push_back(dying),
-            }
         }
     }
 
@@ -646,110 +474,4 @@ impl<P: Protocol> Hands<'_, P> {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::protocol;
-    use crate::store::Store;
-    use crate::sync::Tally;
-    use crate::sync::fault::Armed;
-    use std::collections::HashSet;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    /// So many values are dropped before one whose drop panics.
-    const FUSE: u64 = 1;
-
-    /// A value that knows how many were dropped before.
-    struct Fused;
-
-    thread_local! {
-        static DROPPED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
-    }
-
-    impl Drop for Fused {
-        fn drop(&mut self) {
-            let before = DROPPED.replace(DROPPED.get() + 1);
-            assert_ne!(before, FUSE, "the fuse is lit");
-        }
-    }
-
-    #[test]
-    fn a_panic_leaves_no_record_in_a_queue_whose_ticket_is_returned() {
-        let store = Store::builder().shards(1).build().expect("valid");
-        let table = store.table::<u64, Fused>("t").expect("a new table");
-        // Each key is left alone for a while: what is below its newest version is seen by nobody.
-        let panics = |round: u64| {
-            let put = || store.transact(|tx| tx.put(&table, round % 256, Fused)).expect("alone");
-            catch_unwind(AssertUnwindSafe(put)).is_err()
-        };
-        assert!((0..20_000).any(panics), "the janitor drops values");
-        // The first one of its batch was done with when it panicked.
-        assert_eq!(DROPPED.get(), FUSE + 1);
-        let mut queued = HashSet::new();
-        for cell in store.core.workers.cells() {
-            // SAFETY: nobody else uses the store.
-            let chores = unsafe { cell.janitor.exclusive() };
-            let parked = chores.parked.iter().copied();
-            for (record, _) in parked.chain(std::iter::from_fn(|| chores.recent.pop_if(|_| true))) {
-                // SAFETY: no record was removed.
-                assert!(unsafe { &*record }.head().has_ticket());
-                assert!(queued.insert(record), "it is queued twice");
-            }
-        }
-        assert!(!queued.is_empty(), "the last commit has overwritten records");
-    }
-
-    /// A record without a value goes out of use while a transaction is open that has found it so
-    /// and comes back to that at its commit: until then its tombstone must not be freed.
-    fn found_tombstone_stays<P: Protocol>() {
-        let store = Store::builder().shards(1).build_with::<P>().expect("valid");
-        let table = store.table::<u64, u64>("t").expect("a new table");
-        let count = |of: fn(&Tallies) -> &Tally| -> u64 {
-            store.core.workers.cells().map(|cell| of(&cell.tallies).get()).sum()
-        };
-        let unlinked = || count(|tallies| &tallies.versions_unlinked);
-        let freed = || count(|tallies| &tallies.versions_freed);
-        // Inserts, which themselves replace nothing.
-        let mut keys = 10..;
-        let mut insert = || {
-            let key = keys.next().expect("endless");
-            store.transact(|tx| tx.put(&table, key, 0)).expect("alone");
-        };
-        let insert_until = |insert: &mut dyn FnMut(), done: &dyn Fn() -> bool| {
-            for _ in 0..100_000 {
-                insert();
-                if done() {
-                    return;
-                }
-            }
-            panic!("{}: reclamation does not come by", P::NAME);
-        };
-        // A record stays in use while its first version waits, which lies inside it. The worker
-        // that has put it away is taken, so that others visit it.
-        store.transact(|tx| tx.put(&table, 1, 1)).expect("alone");
-        store.transact(|tx| tx.put(&table, 1, 2)).expect("alone");
-        let taken = store.begin().expect("room");
-        insert_until(&mut insert, &|| freed() == 1);
-        drop(taken);
-        store.transact(|tx| tx.remove(&table, &1)).expect("alone");
-        let finder = store.begin().expect("room");
-        assert_eq!(finder.get(&table, &1), Ok(None), "{}", P::NAME);
-        let before = unlinked();
-        insert_until(&mut insert, &|| unlinked() > before);
-        // What it has replaced may go now.
-        (0..10_000).for_each(|_| insert());
-        assert!(freed() <= 2, "{}: the tombstone is freed", P::NAME);
-        drop(finder);
-        // Both workers.
-        let _taken = [store.begin().expect("room"), store.begin().expect("room")];
-        insert_until(&mut insert, &|| freed() == 3);
-    }
-
-    #[test]
-    fn a_tombstone_stays_until_those_have_ended_that_have_found_it() {
-        let _armed = Armed::new(None);
-        found_tombstone_stays::<protocol::Silo>();
-        found_tombstone_stays::<protocol::TicToc>();
-        found_tombstone_stays::<protocol::NoWait>();
-        found_tombstone_stays::<protocol::Bamboo>();
-    }
-}
+mod tests;

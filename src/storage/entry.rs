@@ -23,7 +23,7 @@
 //! Both then enter a record that is dead. That harms nobody who looks for its key, because dead
 //! records are passed by; but the record must not be freed while it is there. So of an ordered
 //! table the janitor takes a record out of the hash index only when every transaction has ended
-//! that was open when the record went out of use (`Stage::Buried` in `protocol/janitor.rs`). A
+//! that was open when the record went out of use (`Stage::Buried` in `janitor/dying.rs`). A
 //! helper's is one of them, and the inserter's too: later ones find the record dead, and help it
 //! no more. So nobody enters it after it was taken out, and from there on it is freed as the
 //! record of any other table is: after everybody who may have found it has ended.

@@ -6,6 +6,13 @@ use super::{KeyOrder, Sought};
 use crate::storage::Words;
 use std::ops::RangeInclusive;
 
+/// Which side of a key is kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kept {
+    Above,
+    Below,
+}
+
 /// Entries of a leaf that are still to come; with `REVERSED` the last one first. Sorted ones are
 /// bits, because most of a leaf is sorted; what the slots hold is sorted when the leaf is looked
 /// at, and the two are merged one entry at a time: a range that wants few entries does not pay for
@@ -128,9 +135,11 @@ impl<const REVERSED: bool> Arrangement<REVERSED> {
         taken
     }
 
-    /// Drops what is below a key; with `equal` its own entries, too.
-    pub(super) fn keep_above<W: Words>(
+    /// Keeps only what lies on one side of a key, whose own entries count as below it with `equal`
+    /// and else as above.
+    pub(super) fn keep<W: Words>(
         &mut self,
+        kept: Kept,
         leaf: &Leaf<W>,
         extent: Extent,
         key: &impl Sought<W>,
@@ -138,23 +147,11 @@ impl<const REVERSED: bool> Arrangement<REVERSED> {
         order: &impl KeyOrder<W>,
     ) {
         let (sorted, slots) = self.below(leaf, extent, key, equal, order);
-        self.sorted &= u64::MAX << sorted;
-        self.slots_start = slots;
-        self.look_at_slots(leaf, order);
-    }
-
-    /// Keeps only what is below a key; with `equal` its own entries, too.
-    pub(super) fn keep_below<W: Words>(
-        &mut self,
-        leaf: &Leaf<W>,
-        extent: Extent,
-        key: &impl Sought<W>,
-        equal: bool,
-        order: &impl KeyOrder<W>,
-    ) {
-        let (sorted, slots) = self.below(leaf, extent, key, equal, order);
-        self.sorted &= !(u64::MAX << sorted);
-        self.slots_end = slots;
+        let above = u64::MAX << sorted;
+        match kept {
+            Kept::Above => (self.sorted, self.slots_start) = (self.sorted & above, slots),
+            Kept::Below => (self.sorted, self.slots_end) = (self.sorted & !above, slots),
+        }
         self.look_at_slots(leaf, order);
     }
 

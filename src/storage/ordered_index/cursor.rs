@@ -1,6 +1,6 @@
 //! Walking over a range of the ordered index.
 
-use super::arrangement::Arrangement;
+use super::arrangement::{Arrangement, Kept};
 use super::inner::{Inner, Side};
 use super::leaf::{Extent, Leaf};
 use super::node::{Fence, KeyOf, Link, compare_to_fence};
@@ -53,7 +53,7 @@ pub(crate) struct Cursor<'a, W: Words, O, const REVERSED: bool> {
 
 impl<W: Words, O, const REVERSED: bool> std::fmt::Debug for Cursor<'_, W, O, REVERSED> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cursor").field("taken", &(self.len - self.at)).finish_non_exhaustive()
+        f.debug_struct("Cursor").field("in_batch", &(self.len - self.at)).finish_non_exhaustive()
     }
 }
 
@@ -202,11 +202,8 @@ impl<'a, W: Words, O: KeyOrder<W>, const REVERSED: bool> Cursor<'a, W, O, REVERS
                 // Leaves may have been merged across the fence meanwhile.
                 // SAFETY: as in `take`.
                 let leaf = unsafe { &*self.leaf };
-                if REVERSED {
-                    self.left.keep_below(leaf, self.extent, &key, false, order);
-                } else {
-                    self.left.keep_above(leaf, self.extent, &key, false, order);
-                }
+                let kept = if REVERSED { Kept::Below } else { Kept::Above };
+                self.left.keep(kept, leaf, self.extent, &key, false, order);
             }
             Next::End => return false,
         }
@@ -240,11 +237,11 @@ impl<'a, W: Words, O: KeyOrder<W>, const REVERSED: bool> Cursor<'a, W, O, REVERS
         visit(Witness { leaf, extent });
         (self.leaf, self.extent) = (leaf, extent);
         // Other heads than exact ones say nothing about keys of other leaves.
-        let wanted = match (order.exact(), key_of(&bounds.0), key_of(&bounds.1)) {
-            (true, low, high) => {
-                low.map_or(0, |key| key.head(0))..=high.map_or(u64::MAX, |key| key.head(0))
-            }
-            (false, _, _) => Arrangement::<REVERSED>::ALL,
+        let wanted = if order.exact() {
+            let head = |bound, unbounded| key_of(bound).map_or(unbounded, |key: &S| key.head(0));
+            head(&bounds.0, 0)..=head(&bounds.1, u64::MAX)
+        } else {
+            Arrangement::<REVERSED>::ALL
         };
         self.left = Arrangement::of(leaf, extent, wanted, order);
         // A bound matters only in the leaf whose range it is in; nothing beyond that is asked for.
@@ -253,7 +250,7 @@ impl<'a, W: Words, O: KeyOrder<W>, const REVERSED: bool> Cursor<'a, W, O, REVERS
         });
         if let Some(key) = low {
             let excluded = matches!(bounds.0, Bound::Excluded(_));
-            self.left.keep_above(leaf, extent, key, excluded, order);
+            self.left.keep(Kept::Above, leaf, extent, key, excluded, order);
         }
         let included = matches!(bounds.1, Bound::Included(_));
         let high = key_of(&bounds.1).filter(|&key| {
@@ -261,7 +258,7 @@ impl<'a, W: Words, O: KeyOrder<W>, const REVERSED: bool> Cursor<'a, W, O, REVERS
             to_fence.is_none_or(|compared| compared.is_lt() || !included && compared.is_eq())
         });
         if let Some(key) = high {
-            self.left.keep_below(leaf, extent, key, included, order);
+            self.left.keep(Kept::Below, leaf, extent, key, included, order);
         }
         let (last, fence) = if REVERSED {
             (low.is_some(), leaf.node.low)

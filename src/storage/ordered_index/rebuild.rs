@@ -82,33 +82,42 @@ impl<W: Words> Pieces<W> {
     /// Adds a node; `fence` is the one above it. If there was no memory for the node, the others
     /// are discarded.
     fn with(
-        mut self,
+        self,
         node: Option<OwnedNode<W>>,
         fence: Option<Fence<W>>,
         memory: &mut NodeMemory<'_, W>,
     ) -> Result<Self, OutOfMemory> {
-        if node.is_none() {
-            self.discard(memory);
-            return Err(OutOfMemory);
-        }
-        self.nodes[self.len] = node;
-        self.fences[self.len] = fence;
-        self.len += 1;
-        Ok(self)
+        let (mut pieces, node) = self.beside(node, memory)?;
+        pieces.nodes[pieces.len] = Some(node);
+        pieces.fences[pieces.len] = fence;
+        pieces.len += 1;
+        Ok(pieces)
     }
 
     /// Adds the node above all others, as `with` does.
     fn below(
-        mut self,
+        self,
         top: Option<OwnedNode<W>>,
         memory: &mut NodeMemory<'_, W>,
     ) -> Result<Self, OutOfMemory> {
-        if top.is_none() {
-            self.discard(memory);
-            return Err(OutOfMemory);
+        let (mut pieces, top) = self.beside(top, memory)?;
+        pieces.top = Some(top);
+        Ok(pieces)
+    }
+
+    /// The pieces and one more node, unless there was no memory for that.
+    fn beside(
+        self,
+        node: Option<OwnedNode<W>>,
+        memory: &mut NodeMemory<'_, W>,
+    ) -> Result<(Self, OwnedNode<W>), OutOfMemory> {
+        match node {
+            Some(node) => Ok((self, node)),
+            None => {
+                self.discard(memory);
+                Err(OutOfMemory)
+            }
         }
-        self.top = top;
-        Ok(self)
     }
 
     fn links(&self) -> impl Iterator<Item = Link<W>> {
