@@ -34,6 +34,11 @@ pub const REDRAWS_MAX: u32 = 16;
 pub const STARVING_AFTER_RETRIES: u32 = 8;
 /// The longest right of way that a starving transaction can hold.
 pub const RIGHT_OF_WAY_MAX_NS: u64 = 10_000_000;
+/// How long a store counts as crowded after more transactions were open than processors.
+pub const CROWD_REMEMBERED_NS: u64 = 1_000_000_000;
+/// In a crowd a thread that has run transactions for so long, without a pause as long, gives its
+/// processor away before the next one.
+pub const REST_AFTER_NS: u64 = 500_000;
 /// Reads that may be checked again to move a snapshot forward instead of aborting.
 pub const EXTENSION_READS_MAX: usize = 64;
 /// A writer whose version has a multiple of this number below it prunes the record although another

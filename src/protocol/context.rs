@@ -1,6 +1,7 @@
 //! What a protocol works with: the parts of a store that it may use, and one transaction's state.
 
 use super::access_set::AccessSet;
+use super::crowd::Crowd;
 use super::garbage::Garbage;
 use super::janitor::Janitor;
 use super::{Conflict, Contention, Place, Protocol};
@@ -67,6 +68,7 @@ pub(crate) struct Core<P: Protocol> {
     pub(crate) hasher: ahash::RandomState,
     pub(crate) contention: Contention,
     pub(crate) right_of_way: CachePadded<AtomicU64>,
+    pub(crate) crowd: CachePadded<Crowd>,
     pub(crate) shared: P::Shared,
     pub(crate) workers: Workers<P>,
     pub(crate) collector: Collector,
@@ -92,6 +94,7 @@ impl<P: Protocol> Core<P> {
             hasher,
             contention,
             right_of_way: CachePadded::new(AtomicU64::new(0)),
+            crowd: CachePadded::new(Crowd::new()),
             shared: P::Shared::default(),
             workers: Workers::new(),
             collector: Collector::new(),

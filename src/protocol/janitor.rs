@@ -174,6 +174,7 @@ struct Hands<'a, P: Protocol> {
 impl<'a, P: Protocol> Hands<'a, P> {
     fn scan(&self, live: &mut Live) {
         self.core.watermark.scan(|| self.core.clock.snapshot(), live);
+        self.core.crowd.notice(&self.core.clock, live);
     }
 
     fn measure(&self, left: &Left<P::Words>) {

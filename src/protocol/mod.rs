@@ -11,6 +11,7 @@
 
 pub(crate) mod access_set;
 pub(crate) mod context;
+pub(crate) mod crowd;
 pub(crate) mod garbage;
 pub(crate) mod install;
 pub(crate) mod janitor;

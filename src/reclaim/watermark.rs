@@ -80,6 +80,11 @@ impl Live {
         self.watermark
     }
 
+    /// How many transactions were open.
+    pub(crate) fn open_count(&self) -> usize {
+        self.snapshots.len()
+    }
+
     /// How many snapshots are open that were open at the scan before this one.
     pub(crate) fn old_count(&self) -> usize {
         self.snapshots.partition_point(|&snapshot| snapshot < self.previous_now)

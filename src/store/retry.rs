@@ -105,6 +105,7 @@ impl<P: Protocol> Store<P> {
         mut attempts: Option<&mut Attempts>,
         mut body: impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
     ) -> Result<R, TransactionError> {
+        self.core.crowd.rest(&self.core.clock);
         let mut retries = 0;
         let mut age = None;
         loop {

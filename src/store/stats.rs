@@ -31,6 +31,9 @@ pub struct Stats {
     pub records: u64,
     /// Bytes that the store's arenas hold, in use or free.
     pub arena_bytes: u64,
+    /// How often a thread gave its processor away between two transactions, because more of them
+    /// were open than there are processors.
+    pub rests: u64,
     /// Transactions that were open at once, at most.
     pub workers: u64,
 }
@@ -47,7 +50,11 @@ impl<P: Protocol> Store<P> {
     /// What the store has done and what it holds.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut stats = Stats { arena_bytes: self.core.pool.bytes(), ..Stats::default() };
+        let mut stats = Stats {
+            arena_bytes: self.core.pool.bytes(),
+            rests: self.core.crowd.rests(),
+            ..Stats::default()
+        };
         // Each worker counts what it did itself: one may free what another made.
         let (mut made, mut unlinked, mut freed) = (0u64, 0u64, 0u64);
         let (mut bytes_made, mut bytes_freed) = (0u64, 0u64);
