@@ -336,7 +336,7 @@ pub const METRICS: &[Metric] = &[
     beside_row! {
         "surplus-without", "surplus without", "surplus_versions_peak_without", Unit::Count,
         |facts, _| Some(facts.without.surplus_versions as f64),
-        "the same without long readers",
+        "versions beyond one for each record at most, without long readers",
         "As `surplus`, in the repetition without long readers."
     },
     beside_row! {
@@ -348,7 +348,7 @@ pub const METRICS: &[Metric] = &[
     beside_row! {
         "retained-peak-without", "retained without", "retained_bytes_peak_without", Unit::Bytes,
         |facts, _| Some(facts.without.retained_bytes as f64),
-        "the same without long readers",
+        "bytes of versions in the store at most, without long readers",
         "As `retained-peak`, in the repetition without long readers."
     },
     beside_row! {
@@ -360,7 +360,7 @@ pub const METRICS: &[Metric] = &[
     beside_row! {
         "chain-without", "chain without", "chain_length_max_without", Unit::Count,
         |facts, _| Some(facts.without.chain_length as f64),
-        "the same without long readers",
+        "the longest chain of versions that was pruned, without long readers",
         "As `chain`, in the repetition without long readers."
     },
     beside_row! {
@@ -374,7 +374,7 @@ pub const METRICS: &[Metric] = &[
     beside_row! {
         "late-drains", "late", "drains_late", Unit::Count,
         |facts, _| Some(facts.late_drains() as f64),
-        "rounds of long readers after which that did not come to pass in time",
+        "rounds of long readers that left what they held up for too long to be counted by drain",
         "Rounds that have no time to drain: what was held up had not gone away after the snapshots \
          had been held for as long again, or at the end of the run."
     },
