@@ -4,11 +4,9 @@
 #[path = "common/command.rs"]
 mod command;
 
-use chronolith::bench::protocol_facts;
+use chronolith::bench::{metric, protocol_facts};
 use chronolith::protocol;
-use command::{chronolith, command, fails, parse_json, stderr, stdout, succeeds};
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::Deserializer;
+use command::{chronolith, command, fails, headings, logged, parse_json, stderr, stdout, succeeds};
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -116,9 +114,14 @@ fn settings_that_the_protocol_does_not_heed_are_refused() {
         assert!(output.stdout.is_empty(), "{}", stdout(&output));
     }
     // Back-off is every protocol's.
-    for policy in ["none", "fixed", "exponential", "adaptive"] {
+    for (policy, said) in [
+        ("none", "no"),
+        ("fixed", "fixed"),
+        ("exponential", "exponential"),
+        ("adaptive", "adaptive"),
+    ] {
         let run = ["-n", "500", "--backoff", policy, "--protocol", deaf];
-        assert!(succeeds(&small(&run)).contains(&format!("{policy} back-off\n")));
+        assert!(succeeds(&small(&run)).contains(&format!(", {said} back-off\n")));
     }
 }
 
@@ -194,7 +197,7 @@ fn histograms_are_readable_by_others() {
     let path = |name: &str| directory.path().join(name).to_str().expect("plain").to_owned();
     let (hgrm, hlog, csv) = (path("run.hgrm"), path("run.hlog"), path("run.csv"));
     let more = ["-n", "3000", "--hgrm", &hgrm, "--hlog", &hlog, "--csv", &csv];
-    succeeds(&small(&more));
+    let report = succeeds(&small(&more));
 
     let text = fs::read_to_string(&hgrm).expect("written");
     let lines: Vec<&str> = text.lines().collect();
@@ -212,10 +215,7 @@ fn histograms_are_readable_by_others() {
         };
         let tag = interval.tag().expect("a tag").as_str().to_owned();
         assert!(["mvocc.READ", "mvocc.UPDATE"].contains(&tag.as_str()), "{tag}");
-        let bytes = base64_decode(interval.encoded_histogram());
-        let histogram: Histogram<u64> =
-            Deserializer::new().deserialize(&mut bytes.as_slice()).expect("a histogram");
-        recorded += histogram.len();
+        recorded += logged(interval.encoded_histogram()).len();
     }
     assert_eq!(recorded, 3000);
 
@@ -228,11 +228,15 @@ fn histograms_are_readable_by_others() {
     let committed: Vec<u64> = rows.iter().filter_map(|row| row[committed].parse().ok()).collect();
     assert_eq!(committed.last(), Some(&3000));
     assert_eq!(committed.iter().sum::<u64>(), 6000);
-}
 
-fn base64_decode(text: &str) -> Vec<u8> {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.decode(text).expect("base 64")
+    let mut header = csv::Reader::from_path(&csv).expect("written");
+    let columns = header.headers().expect("a header").iter().map(str::to_owned);
+    let several = succeeds(&small(&["-n", "100", "--reps", "2"]));
+    let tables = [&report, &several].map(|report| headings(report)).concat();
+    assert!(tables.iter().any(|heading| heading == "load s"), "{tables:?}");
+    for word in columns.chain(tables) {
+        assert!(metric(&word).is_some(), "explain {word} knows nothing");
+    }
 }
 
 #[test]
@@ -251,6 +255,13 @@ fn every_preset_of_the_core_workload_runs() {
     let listed = succeeds(&chronolith(&["list", "workloads"]));
     let names: Vec<&str> =
         listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let index = |name| {
+        let report = succeeds(&small(&["-w", name, "-n", "1"]));
+        let store = report.lines().find_map(|line| line.strip_prefix("store        "));
+        store.and_then(|store| store.split(" shard").next()).expect("a store").to_owned()
+    };
+    assert!(index("ycsb-a").starts_with("hash index, "), "{}", index("ycsb-a"));
+    assert!(index("ycsb-e").starts_with("hash index and ordered index, "), "{}", index("ycsb-e"));
     for name in ["uniform", "zipf-1.2", "hot-key", "moving-hot-set", "long-among-short"] {
         assert!(names.contains(&name), "{listed}");
     }
@@ -258,7 +269,8 @@ fn every_preset_of_the_core_workload_runs() {
     let others = ["bank", "closed", "smallbank", "tatp", "voter", "sibench", "tpcc"];
     for name in names.into_iter().filter(|name| !others.iter().any(|other| name.starts_with(other)))
     {
-        let report = succeeds(&small(&["-w", name, "-n", "400"]));
+        // With a seed, so that there is a long transaction among them in every run of this test.
+        let report = succeeds(&small(&["-w", name, "-n", "400", "--seed", "7"]));
         assert!(report.contains("400 committed") && !report.contains("VIOLATION"), "{report}");
         let long = report.lines().any(|line| line.starts_with("| LONG "));
         assert_eq!(long, name == "long-among-short", "{report}");
@@ -308,6 +320,14 @@ const BAD_INPUT: &[(&str, &str)] = &[
     ("-d 0", "measures nothing"),
     ("-d 0s", "measures nothing"),
     ("-d ten", "ten"),
+    ("-d -1s", "a time is not negative"),
+    ("--warmup -1s", "a time is not negative"),
+    ("--seed -1", "invalid value '-1' for '--seed"),
+    ("--long-reader hold=-1s", "write it like n=1,hold=5s"),
+    ("-w ", "-w '': choose one of"),
+    ("-p ", "-p '': write it as"),
+    ("--pin ", "--pin: '' is none of"),
+    ("--protocol ", "there is no protocol '': choose one of"),
     ("-d 9999999999y", "too long"),
     ("-d 100years", "too long"),
     ("-n 0", "0 transactions"),
@@ -374,6 +394,7 @@ fn bad_input_is_one_line_and_exit_code_1() {
     }
     fails(&chronolith(&["no-such-command"]), "no-such-command");
     fails(&chronolith(&["list", "everything"]), "everything");
+    fails(&chronolith(&["explain", ""]), "the name of a metric is missing");
 }
 
 #[test]

@@ -4,10 +4,13 @@
 #[path = "common/command.rs"]
 mod command;
 
-use chronolith::bench::protocol_facts;
+use chronolith::bench::{metric, protocol_facts};
 use chronolith::protocol::NAMES;
 use chronolith::report::{latency, percent, rate};
-use command::{chronolith, command as start, fails, parse_json, stderr, stdout, succeeds};
+use command::{
+    chronolith, command as start, fails, headings, logged, parse_json, stderr, stdout, succeeds,
+};
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -169,6 +172,136 @@ fn the_table_and_all_files_have_the_same_numbers() {
     check_csv(&csv, &document);
 }
 
+#[test]
+fn every_heading_and_column_is_explained() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).to_str().expect("plain").to_owned();
+    let (csv, json) = (path("c.csv"), path("c.json"));
+    let more = ["-d", "60ms", "--warmup", "0s", "--reps", "2", "--long-reader", "hold=10ms"];
+    let report = succeeds(&small(&two(), &[&more[..], &["--csv", &csv, "--json", &json]].concat()));
+    let mut words = headings(&report);
+    assert!(words.len() > 20, "{words:?}");
+    let mut reader = csv::Reader::from_path(&csv).expect("written");
+    words.extend(reader.headers().expect("a header").iter().map(str::to_owned));
+    words.extend(["failed", "goodput", "power", "wasted", "p"].map(str::to_owned));
+    let document = parse_json(Path::new(&json));
+    for metric in list(&document, "metrics") {
+        words
+            .extend(["name", "column"].map(|word| metric[word].as_str().expect("text").to_owned()));
+    }
+    for word in words.iter().filter(|word| !word.is_empty()) {
+        assert!(metric(word).is_some(), "explain {word} knows nothing");
+    }
+    let explained = |word: &str| succeeds(&chronolith(&["explain", word]));
+    for (word, name) in [("wasted", "wasted-work"), ("p", "p-value"), ("power", "detectable")] {
+        assert!(explained(word).starts_with(&format!("{name}: ")), "{word}");
+    }
+    assert!(explained("committed_per_s").starts_with("throughput: "));
+    assert!(explained("load s").contains("unit      seconds"));
+}
+
+#[test]
+fn long_readers_are_beside_every_protocol() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).to_str().expect("plain").to_owned();
+    let (csv, json, markdown) = (path("c.csv"), path("c.json"), path("c.md"));
+    let run = ["-d", "150ms", "--warmup", "0s", "--reps", "2", "--long-reader", "n=2,hold=20ms"];
+    let files = ["--csv", &csv, "--json", &json, "--markdown", &markdown];
+    let report = succeeds(&small(&two(), &[&run[..], &files].concat()));
+    let heading = "| protocol, 2 threads, beside n=2,hold=20ms ";
+    assert_eq!(report.matches(heading).count(), 1, "{report}");
+    assert!(report.contains("long reader  n=2,hold=20ms, idle"), "{report}");
+    let replay = report.lines().find(|line| line.starts_with("replay")).expect("a line");
+    assert!(replay.contains(" --long-reader n=2,hold=20ms "), "{replay}");
+    assert!(fs::read_to_string(&markdown).expect("written").contains(heading));
+
+    let document = parse_json(Path::new(&json));
+    assert_eq!(document["config"]["long_reader"], "n=2,hold=20ms");
+    let shown = cells(&report);
+    for row in list(&list(&document, "results")[0], "rows") {
+        let name = row["protocol"].as_str().expect("a name");
+        let number = |column: &str| number(&row["long_reader"][column]);
+        let without = number("committed_per_s_without");
+        assert!(
+            without > 0.0 && number("retained_bytes_peak") > 0.0 && number("snapshots_held") > 0.0
+        );
+        let cell = |heading: &str| shown[&(name.to_owned(), heading.to_owned())].as_str();
+        assert_eq!(cell("throughput without"), rate(without));
+        assert!(report.lines().any(|line| line.starts_with("long reader") && line.contains(name)));
+        for block in list(&document, "blocks") {
+            let cell = &block["rounds"][0]["cells"][name];
+            assert!(cell["long_reader"]["held"].as_u64() > Some(0), "{cell}");
+            let rate = cell["values"]["committed_per_s"].as_f64().expect("a rate");
+            assert!(rate > 0.0);
+        }
+    }
+    let mut reader = csv::Reader::from_path(&csv).expect("written");
+    let header = reader.headers().expect("a header").clone();
+    let place = header.iter().position(|column| column == "throughput_kept").expect("a column");
+    let kept = reader.records().map(|record| record.expect("a row")[place].parse::<f64>());
+    let kept: Vec<f64> = kept.collect::<Result<_, _>>().expect("numbers in every row");
+    assert!(kept.len() == 6 && kept.iter().all(|kept| *kept > 0.0), "{kept:?}");
+}
+
+#[test]
+fn one_level_is_compared_with_itself() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let json = directory.path().join("c.json");
+    let facts = |name: &&str| protocol_facts(name).expect("a protocol");
+    let level = facts(&NAMES[0]).isolation;
+    let kept: Vec<&str> =
+        NAMES.iter().copied().filter(|name| facts(name).isolation == level).collect();
+    assert!(kept.len() < NAMES.len());
+    let more = ["-n", "100", "--reps", "1", "--isolation", &level];
+    let files = ["--json", json.to_str().expect("plain")];
+    let report = succeeds(&small("all", &[&more[..], &files].concat()));
+    let named = format!("protocols    {}; compared with {}\n", kept.join(", "), NAMES[0]);
+    assert!(report.contains(&named), "{report}");
+    assert!(report.contains(&format!(" --isolation {level} ")), "{report}");
+    assert_eq!(parse_json(&json)["config"]["isolation"], level.as_str());
+    let spaced = [NAMES[0], kept[1]].join(" , ");
+    assert!(succeeds(&small(&spaced, &more)).contains(&[NAMES[0], kept[1]].join(", ")));
+}
+
+#[test]
+fn histograms_are_written_for_each_protocol() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).to_str().expect("plain").to_owned();
+    let (hgrm, hlog) = (path("out.hgrm"), path("out.hlog"));
+    let files = ["--hgrm", &hgrm, "--hlog", &hlog, "-n", "400", "--reps", "2"];
+    succeeds(&small(&two(), &files));
+    let distribution = |name: String| fs::read_to_string(path(&name)).expect("written");
+    for name in &NAMES[..2] {
+        let text = distribution(format!("out.{name}.hgrm"));
+        assert!(text.contains("Total count    =          400]"), "{text}");
+    }
+    assert!(!Path::new(&hgrm).exists());
+    assert_eq!(recorded(&hlog), NAMES[..2].iter().map(|name| ((*name).to_owned(), 800)).collect());
+
+    let flags: Vec<&str> = SMALL.into_iter().filter(|word| !["-t", "2"].contains(word)).collect();
+    succeeds(&chronolith(&[&flags[..], &[&two(), "-t", "1,2"], &files].concat()));
+    let mut counted = BTreeMap::new();
+    for cell in NAMES[..2].iter().flat_map(|name| [format!("{name}.t1"), format!("{name}.t2")]) {
+        let text = distribution(format!("out.{cell}.hgrm"));
+        assert!(text.contains("Total count    =          400]"), "{text}");
+        counted.insert(cell, 800);
+    }
+    assert_eq!(recorded(&hlog), counted);
+}
+
+/// How many values an interval log has, by the tag without the kind.
+fn recorded(path: &str) -> BTreeMap<String, u64> {
+    let log = fs::read(path).expect("written");
+    let mut recorded = BTreeMap::new();
+    for entry in IntervalLogIterator::new(&log) {
+        let Ok(LogEntry::Interval(interval)) = entry else { continue };
+        let tag = interval.tag().expect("a tag").as_str().to_owned();
+        let (cell, _) = tag.rsplit_once('.').expect("a kind");
+        *recorded.entry(cell.to_owned()).or_insert(0) += logged(interval.encoded_histogram()).len();
+    }
+    recorded
+}
+
 fn short(ratio: f64) -> String {
     if ratio < 0.1 { format!("{ratio:.4}") } else { format!("{ratio:.3}") }
 }
@@ -285,7 +418,38 @@ fn bad_input_is_one_line_and_exit_code_1() {
     let twice = format!("--protocols {0},{0}", NAMES[1]);
     let alone = format!("--protocols {}", NAMES[1]);
     let left_out = format!("--protocols {} --baseline {}", two(), "nobody");
-    let bad: [(&str, &str); 21] = [
+    let beside = format!("--protocols {},all,magic", NAMES[0]);
+    let both = format!("--protocols {},all", NAMES[0]);
+    let open = format!("--protocols {},", NAMES[0]);
+    let level = protocol_facts(NAMES[0]).expect("a protocol").isolation;
+    let has_level = |name: &&str| protocol_facts(name).expect("a protocol").isolation == level;
+    let other = NAMES.iter().copied().find(|name| !has_level(name)).expect("not all have it");
+    let mixed = format!("--protocols {},{other} --isolation {level}", NAMES[0]);
+    let bad: &[(&str, &str)] = &[
+        (&beside, "there is no protocol magic: choose one of"),
+        (&both, "all stands for every protocol"),
+        ("--protocols all,all", "named twice"),
+        (&open, "a name is missing; write it like"),
+        ("--protocols ", "--protocols '': a name is missing"),
+        (&mixed, &format!("protocol {other} is")),
+        ("--isolation chaos", "no protocol has it; choose one of"),
+        ("--isolation ", "--isolation '': no protocol has it"),
+        ("--long-reader n=0", "from 1 to 1024"),
+        ("--hgrm /no/such/directory/out.hgrm", "--hgrm /no/such/directory/out."),
+        ("--hgrm /", "--hgrm /: cannot write: this is a directory"),
+        ("--hlog /no/such/directory/out.hlog", "--hlog /no/such/directory/out.hlog"),
+        ("--hlog /tmp/same --csv /tmp/same", "same file"),
+        ("-d -1s", "a time is not negative"),
+        ("--warmup -1s", "a time is not negative"),
+        ("--gate ", "--gate '': it is empty"),
+        ("--gate throughput>-5%,", "--gate '': it is empty"),
+        ("--gate >5%", "the name of a metric is missing"),
+        ("--baseline ", "--baseline '': it is none of the protocols"),
+        ("--pin ", "--pin: '' is none of"),
+        ("-t ", "write a number"),
+        ("-t 1,", "write a number"),
+        ("--shards 0", "1 to 64 shards"),
+        ("stray", "unexpected argument 'stray'"),
         ("--protocols magic", "choose one of"),
         (&twice, "named twice"),
         (&alone, "name another protocol"),

@@ -3,7 +3,8 @@
 #![cfg(feature = "cli")]
 
 use chronolith::bench::{
-    Comparison, ComparisonPlan, Flaw, LatencyBasis, Limit, Pinning, Plan, compare,
+    Comparison, ComparisonPlan, Flaw, LatencyBasis, Limit, Observer, Overdue, PATIENCE, Pinning,
+    Plan, Stage, compare,
 };
 use chronolith::protocol::{Contention, NAMES, Protocol};
 use chronolith::report::RunFacts;
@@ -13,8 +14,9 @@ use chronolith::workload::{
     TallyRole, TallyRow, Worker, Workload,
 };
 use chronolith::{Attempts, Backoff, Error, Store, Table, TransactionError};
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// What goes wrong under the second protocol.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,6 +27,21 @@ enum Fault {
     BreaksPromise,
     AsksOthers,
     CommitsNothing,
+    Hangs,
+}
+
+/// Set by whoever has been told of the worker that hangs.
+static RELEASED: AtomicBool = AtomicBool::new(false);
+/// How long a worker hangs of whom nobody is told.
+const HANG_MAX: Duration = Duration::from_secs(30);
+
+/// Blocks until it is released.
+fn hang() {
+    let began = Instant::now();
+    // Relaxed: nothing is read on the strength of it.
+    while !RELEASED.load(Ordering::Relaxed) && began.elapsed() < HANG_MAX {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 struct Counting(Fault);
@@ -47,6 +64,7 @@ impl<P: Protocol> Worker for CountingWorker<'_, P> {
             Fault::Panics => panic!("the protocol is broken"),
             Fault::Fails => return Err(Error::OutOfMemory),
             Fault::CommitsNothing => return Ok(End::RolledBack),
+            Fault::Hangs => hang(),
             _ => {}
         }
         let Self { store, table, key, .. } = self;
@@ -141,9 +159,10 @@ fn plan() -> ComparisonPlan {
         audit_interval: None,
         long_reader: None,
         keep_interval_histograms: false,
+        patience: PATIENCE,
     };
     let protocols = NAMES[..2].iter().map(|name| (*name).to_owned()).collect();
-    ComparisonPlan { plan, protocols, threads: vec![2] }
+    ComparisonPlan { plan, protocols, threads: vec![2], keep_latencies: false }
 }
 
 /// The comparison, its table, and what is wrong with the second protocol.
@@ -155,6 +174,7 @@ fn compared(fault: Fault) -> (Comparison, String, Option<Flaw>) {
         workload: "counting".to_owned(),
         properties: Vec::new(),
         fingerprint: 0,
+        isolation: None,
         label: String::new(),
         notes: Vec::new(),
         percentiles: Vec::new(),
@@ -193,4 +213,32 @@ fn a_fault_is_reported_in_its_row() {
         let row = row.unwrap_or_else(|| panic!("{name} has no row:\n{table}"));
         assert!(row.contains(part) && row.contains(&flaw.reason), "{row}");
     }
+}
+
+/// Keeps what it is told, and lets whoever hangs go on.
+#[derive(Default)]
+struct Releasing(Mutex<Vec<(String, Stage)>>);
+
+impl Observer for Releasing {
+    fn overdue(&self, overdue: &Overdue<'_>) {
+        let told = (overdue.protocol.to_owned(), overdue.stage);
+        self.0.lock().expect("sound").push(told);
+        // Relaxed: nothing is read on the strength of it.
+        RELEASED.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_protocol_that_hangs_is_named() {
+    let mut plan = plan();
+    // No repetition but one that hangs lasts for so long after its end.
+    plan.plan.patience = Duration::from_secs(3);
+    plan.plan.limit = Limit { duration: Some(Duration::from_millis(50)), transactions: None };
+    plan.plan.repetitions = 1;
+    let observer = Releasing::default();
+    let outcome = compare(&Counting(Fault::Hangs), &plan, &AtomicBool::new(false), &observer);
+    let comparison = outcome.expect("it was released");
+    assert_eq!(comparison.blocks.len(), 1);
+    let told = observer.0.into_inner().expect("sound");
+    assert_eq!(told, [(NAMES[1].to_owned(), Stage::Timed)]);
 }

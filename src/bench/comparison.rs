@@ -6,19 +6,21 @@
 //! to its numbers at once: histograms of hundreds of repetitions would fill the memory that the
 //! next one is measured in.
 
+use super::collector::{Step, compress};
 use super::deployment::AnyWorkload;
-use super::metrics::{Measured, measured};
+use super::long_reader::LongReaderFacts;
+use super::metrics::{Measured, Metric, beside, measured};
 use super::order::balanced_orders;
 use super::session::{Environment, Load, ProtocolFacts, Repetition, Session, protocol_facts};
 use super::stats::Counts;
 use super::stopwatch::Stopwatch;
 use super::{Observer, Plan, RunError};
 use crate::sync::{AtomicBool, Ordering};
-use crate::workload::{Purpose, Seed};
+use crate::workload::{Purpose, Seed, visible};
 use core_affinity::CoreId;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What a comparison is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +32,8 @@ pub struct ComparisonPlan {
     pub protocols: Vec<String>,
     /// The numbers of threads.
     pub threads: Vec<usize>,
+    /// Whether the distribution of the latencies of each repetition is kept.
+    pub keep_latencies: bool,
 }
 
 impl ComparisonPlan {
@@ -46,6 +50,17 @@ impl ComparisonPlan {
         self.protocols.len() * self.threads.len() * self.plan.repetitions as usize
     }
 
+    /// The name of one protocol at one number of threads, by their places: the protocol's, with the
+    /// threads where there are several numbers of them.
+    #[must_use]
+    pub fn cell_name(&self, protocol: usize, threads: usize) -> String {
+        let name = &self.protocols[protocol];
+        match self.threads[..] {
+            [_] => name.clone(),
+            _ => format!("{name}.t{}", self.threads[threads]),
+        }
+    }
+
     /// Checks what flags could have set wrong.
     pub fn check(&self) -> Result<(), RunError> {
         for (index, name) in self.protocols.iter().enumerate() {
@@ -59,7 +74,9 @@ impl ComparisonPlan {
         let baseline = &self.plan.protocol;
         if !self.protocols.contains(baseline) {
             return Err(RunError::Comparison(format!(
-                "the baseline {baseline} is none of the protocols: name it there too"
+                "--baseline {}: it is none of the protocols ({}); choose one of them, or add it",
+                visible(baseline),
+                self.protocols.join(", ")
             )));
         }
         if self.protocols.len() < 2 {
@@ -96,6 +113,24 @@ pub struct Cell {
     pub tallies: Vec<u64>,
     /// The numbers, in the order of [`measured`].
     pub values: Vec<f64>,
+    /// What the long readers cost, if there were any.
+    pub long_reader: Option<LongReaderFacts>,
+    /// When the measurement began.
+    pub started: SystemTime,
+    /// The timeline, where the plan keeps its histograms.
+    pub steps: Vec<Step>,
+    /// The latencies of committed transactions, compressed, where the plan keeps them.
+    pub latencies: Option<Vec<u8>>,
+}
+
+impl Cell {
+    /// What the long readers cost, in the order of [`beside`]; without them there is no number.
+    pub fn beside(&self) -> impl Iterator<Item = (&'static Metric, Option<f64>)> {
+        let throughput = self.counts.committed() as f64 / self.elapsed.as_secs_f64();
+        beside().map(move |(metric, read)| {
+            (metric, self.long_reader.as_ref().and_then(|facts| read(facts, throughput)))
+        })
+    }
 }
 
 /// One repetition of every protocol at one number of threads.
@@ -202,7 +237,7 @@ struct Contest<'a> {
 impl Contest<'_> {
     /// Runs the blocks, until one is not completed.
     fn run(&mut self) -> Result<Vec<Block>, RunError> {
-        let ComparisonPlan { plan, protocols, threads } = self.comparison;
+        let ComparisonPlan { plan, protocols, threads, .. } = self.comparison;
         let count = plan.repetitions as usize;
         let orders = |items: usize, stream: u64| {
             balanced_orders(items, count, &mut plan.seed.stream(Purpose::Order, stream))
@@ -295,11 +330,11 @@ impl Contest<'_> {
         };
         Ok(match repetition.filter(|repetition| !repetition.interrupted) {
             None => CellEnd::Stopped,
-            Some(repetition) => self.reduce(&plan, &repetition, turn),
+            Some(repetition) => self.reduce(&plan, repetition, turn),
         })
     }
 
-    fn reduce(&self, plan: &Plan, repetition: &Repetition, turn: usize) -> CellEnd {
+    fn reduce(&self, plan: &Plan, repetition: Repetition, turn: usize) -> CellEnd {
         let broken = self.environment.violations(&repetition.tallies).next();
         if let Some((name, count)) = broken {
             let reason = format!("VIOLATION: {count} {name}: the store broke its promise");
@@ -317,7 +352,10 @@ impl Contest<'_> {
         if counts.committed() == 0 {
             return CellEnd::Flawed(false, "it committed nothing".to_owned());
         }
-        let numbers = Measured::new(&self.environment, plan, repetition);
+        let numbers = Measured::new(&self.environment, plan, &repetition);
+        let values = measured().map(|(_, measure)| numbers.value(measure)).collect();
+        let kept = self.comparison.keep_latencies;
+        let latencies = kept.then(|| compress(&repetition.latencies(plan)));
         let kinds = repetition.stats.kinds.iter();
         let cell = Cell {
             requests: repetition.requests,
@@ -326,8 +364,12 @@ impl Contest<'_> {
             elapsed: repetition.elapsed,
             counts,
             committed: kinds.map(|kind| kind.counts.committed()).collect(),
-            tallies: repetition.tallies.clone(),
-            values: measured().map(|(_, measure)| numbers.value(measure)).collect(),
+            tallies: repetition.tallies,
+            values,
+            long_reader: repetition.long_reader,
+            started: repetition.started,
+            steps: if plan.keep_interval_histograms { repetition.steps } else { Vec::new() },
+            latencies,
         };
         CellEnd::Done(Box::new(cell))
     }

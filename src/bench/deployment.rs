@@ -59,6 +59,15 @@ pub struct StoreSettings<'a> {
     pub contention: Contention,
 }
 
+/// How many tables a store has: which indexes a workload uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableCounts {
+    /// All of them; each has a hash index.
+    pub all: usize,
+    /// Those that have an ordered index too.
+    pub ordered: usize,
+}
+
 /// A workload's tables in a store.
 pub trait Deployment: Sync {
     /// The store.
@@ -90,6 +99,9 @@ pub trait AnyStore: Sync {
     /// Its shards.
     fn shard_count(&self) -> usize;
 
+    /// Its tables, and how many of them are ordered.
+    fn tables(&self) -> TableCounts;
+
     /// What a read sees.
     fn reads(&self) -> Reads;
 
@@ -104,6 +116,11 @@ impl<P: Protocol> AnyStore for Store<P> {
 
     fn shard_count(&self) -> usize {
         Store::shard_count(self)
+    }
+
+    fn tables(&self) -> TableCounts {
+        let (all, ordered) = self.table_counts();
+        TableCounts { all, ordered }
     }
 
     fn reads(&self) -> Reads {

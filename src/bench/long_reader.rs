@@ -4,9 +4,9 @@
 //! they have held up is cleared away. Then the next round begins. The same requests are run once
 //! more without readers, before, to compare with.
 
+use super::bell::Bell;
 use super::deployment::AnyStore;
 use crate::protocol::Reads;
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often the store is looked at.
@@ -29,6 +29,9 @@ impl LongReader {
 
     /// Reads `n=1,hold=5s`; what is left out is as in this example.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("it is empty; write it like n=1,hold=5s".to_owned());
+        }
         let mut reader = LongReader { count: 1, hold: Duration::from_secs(5) };
         for part in text.split(',') {
             match part.split_once('=') {
@@ -41,7 +44,8 @@ impl LongReader {
                 }
                 Some(("hold", time)) => {
                     let time = humantime::parse_duration(time);
-                    reader.hold = time.map_err(|error| format!("{part}: {error}"))?;
+                    reader.hold = time
+                        .map_err(|error| format!("{part}: {error}; write it like n=1,hold=5s"))?;
                 }
                 _ => return Err(format!("{part}: write it like n=1,hold=5s")),
             }
@@ -111,6 +115,29 @@ pub struct LongReaderFacts {
     pub drains: Vec<Option<Duration>>,
 }
 
+impl LongReaderFacts {
+    /// The times of those rounds that were cleared away, in ascending order.
+    #[must_use]
+    pub fn drain_times(&self) -> Vec<Duration> {
+        let mut times: Vec<Duration> = self.drains.iter().flatten().copied().collect();
+        times.sort_unstable();
+        times
+    }
+
+    /// Their median, the lower of two.
+    #[must_use]
+    pub fn median_drain(&self) -> Option<Duration> {
+        let times = self.drain_times();
+        times.get(times.len().saturating_sub(1) / 2).copied()
+    }
+
+    /// Rounds that were not cleared away in time.
+    #[must_use]
+    pub fn late_drains(&self) -> usize {
+        self.drains.iter().filter(|time| time.is_none()).count()
+    }
+}
+
 /// What an open snapshot that nobody reads from holds up.
 fn meaning(reads: Reads) -> &'static str {
     match reads {
@@ -122,36 +149,6 @@ fn meaning(reads: Reads) -> &'static str {
             "this protocol reads the newest versions and keeps no others to be read: an open \
              reader has no snapshot, it holds up the memory of what is overwritten while it is open"
         }
-    }
-}
-
-/// Tells waiting threads that the work is over.
-#[derive(Debug, Default)]
-struct Bell {
-    rung: Mutex<bool>,
-    wake: Condvar,
-}
-
-impl Bell {
-    fn ring(&self) {
-        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.wake.notify_all();
-    }
-
-    /// Waits for so long at most; true if the work is over.
-    fn wait(&self, time: Duration) -> bool {
-        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.wake.wait_timeout_while(rung, time, |rung| !*rung);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-}
-
-/// Rings also when a panic passes.
-struct RingAtEnd<'a>(&'a Bell);
-
-impl Drop for RingAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.ring();
     }
 }
 
@@ -184,10 +181,7 @@ impl Company<'_> {
                     Rounds { store, bell: &bell, reader, without }.run()
                 }
             });
-            let result = {
-                let _ring = RingAtEnd(&bell);
-                work()
-            };
+            let result = bell.ring_after(work);
             match watcher.join() {
                 Ok(facts) => (result, Some(facts)),
                 Err(panic) => std::panic::resume_unwind(panic),

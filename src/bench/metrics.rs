@@ -1,8 +1,13 @@
 //! What each number of a report is: one row for each. The tables' headings, the columns of the
 //! files, the gates, `list metrics` and `explain` all read these rows.
 
+mod rows;
+
+pub use rows::METRICS;
+
 use super::stats::{Counts, Latencies};
-use super::{Environment, Plan, Repetition};
+use super::{Environment, LongReaderFacts, Plan, Repetition};
+use crate::AbortReason;
 use crate::workload::TallyRole;
 
 /// In what a number is counted.
@@ -18,8 +23,14 @@ pub enum Unit {
     Each,
     /// Bytes.
     Bytes,
+    /// A count.
+    Count,
+    /// Seconds.
+    Seconds,
     /// A multiple of the baseline.
     Ratio,
+    /// A multiple of something else.
+    Multiple,
     /// A probability.
     Probability,
     /// No number but a word.
@@ -36,7 +47,10 @@ impl Unit {
             Unit::Share => "a share from 0 to 1, shown as a percentage",
             Unit::Each => "a count for each transaction",
             Unit::Bytes => "bytes",
+            Unit::Count => "a count",
+            Unit::Seconds => "seconds",
             Unit::Ratio => "a multiple of the baseline",
+            Unit::Multiple => "a multiple",
             Unit::Probability => "a probability",
             Unit::Word => "a word",
         }
@@ -79,6 +93,10 @@ enum Read {
     Percentile(f64),
 }
 
+/// Reads a number from what long readers cost and the throughput beside them; `None` where the
+/// repetition did not get so far.
+pub type ReadBeside = fn(&LongReaderFacts, f64) -> Option<f64>;
+
 /// A number that follows from all repetitions, or a property of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Derived {
@@ -103,6 +121,10 @@ pub enum Source {
     Measured(Measure),
     /// From all of them.
     Derived(Derived),
+    /// From one repetition beside long readers; reports give the median as well.
+    Beside(ReadBeside),
+    /// It says what a row is about, or how often something was counted.
+    Fact,
 }
 
 /// A row: one number of a report.
@@ -112,8 +134,10 @@ pub struct Metric {
     pub name: &'static str,
     /// Its heading in tables; empty where tables leave it out.
     pub heading: &'static str,
-    /// Its column in files, with the unit last.
+    /// Its column in files, with the unit last; empty where they have none.
     pub column: &'static str,
+    /// What else it is called: in a table of `run`, in a file, or by those who ask for it.
+    pub aliases: &'static [&'static str],
     /// Its unit.
     pub unit: Unit,
     /// Where it comes from.
@@ -130,9 +154,22 @@ impl Metric {
     pub fn measure(&self) -> Option<Measure> {
         match self.source {
             Source::Measured(measure) => Some(measure),
-            Source::Derived(_) => None,
+            Source::Derived(_) | Source::Beside(_) | Source::Fact => None,
         }
     }
+
+    /// Every word for it, in the form in which words are compared.
+    fn words(&self) -> impl Iterator<Item = String> {
+        let words = [self.name, self.heading, self.column].into_iter();
+        let words = words.chain(self.aliases.iter().copied()).filter(|word| !word.is_empty());
+        words.map(canonical)
+    }
+}
+
+/// A word as it is compared with others: the hyphens of names, the blanks of headings and the
+/// underscores of columns are the same.
+fn canonical(word: &str) -> String {
+    word.trim().to_lowercase().replace([' ', '_'], "-")
 }
 
 /// A repetition, ready to be asked for its numbers.
@@ -168,10 +205,16 @@ impl<'a> Measured<'a> {
     }
 }
 
-/// The row of that name.
+/// The row of that name, heading, column or alias.
 #[must_use]
 pub fn metric(name: &str) -> Option<&'static Metric> {
-    METRICS.iter().find(|metric| metric.name == name)
+    let asked = canonical(name);
+    // Each reason of an abort has a column of its own, and all of them one row.
+    let of_reason = asked.strip_prefix("aborts-").is_some_and(|asked| {
+        AbortReason::ALL.iter().any(|reason| canonical(reason.name()) == asked)
+    });
+    let asked = if of_reason { "aborts" } else { &asked };
+    METRICS.iter().find(|metric| metric.words().any(|word| word == asked))
 }
 
 /// The name that is most like `name`, if any is.
@@ -184,254 +227,52 @@ pub fn nearest_metric(name: &str) -> Option<&'static str> {
     (best.0 >= SIMILAR_MIN).then_some(best.1)
 }
 
+/// The rows that long readers add.
+pub fn beside() -> impl Iterator<Item = (&'static Metric, ReadBeside)> {
+    METRICS.iter().filter_map(|metric| match metric.source {
+        Source::Beside(read) => Some((metric, read)),
+        Source::Measured(_) | Source::Derived(_) | Source::Fact => None,
+    })
+}
+
 /// The rows that are measured in each repetition, in the order of [`METRICS`].
 pub fn measured() -> impl Iterator<Item = (&'static Metric, Measure)> {
     METRICS.iter().filter_map(|metric| Some((metric, metric.measure()?)))
 }
-
-const fn number(scale: Scale, more_is_better: bool, read: fn(&Measured<'_>) -> f64) -> Source {
-    Source::Measured(Measure { scale, more_is_better, read: Read::Number(read) })
-}
-
-const fn percentile(p: f64) -> Source {
-    let read = Read::Percentile(p);
-    Source::Measured(Measure { scale: Scale::Ratio, more_is_better: false, read })
-}
-
-/// A percentile's row; the definition is that of the latency.
-macro_rules! percentile_row {
-    ($name:literal, $p:literal, $heading:literal, $column:literal, $meaning:literal) => {
-        Metric {
-            name: $name,
-            heading: $heading,
-            column: $column,
-            unit: Unit::Nanoseconds,
-            source: percentile($p),
-            summary: concat!("first start to commit: ", $meaning),
-            definition: concat!(
-                "The time from the start of a transaction's first attempt until the commit has \
-                 returned: ",
-                $meaning,
-                ". Failed attempts and the waits after them are in it; drawing the request is \
-                 not. Transactions that were rolled back or given up are not in it. Taken from a \
-                 histogram of 3 digits for each repetition, never pooled over repetitions. With a \
-                 target and measurement.interval=intended it begins at the start that the \
-                 schedule intended; without a target a slow transaction delays the next one \
-                 unseen (coordinated omission)."
-            ),
-        }
-    };
-}
-
-/// Every number.
-pub const METRICS: &[Metric] = &[
-    Metric {
-        name: "throughput",
-        heading: "throughput",
-        column: "committed_per_s",
-        unit: Unit::PerSecond,
-        source: number(Scale::Ratio, true, |measured| measured.repetition.throughput()),
-        summary: "committed transactions a second, all workers together (goodput)",
-        definition: "Transactions that committed within the measurement, divided by its length: \
-            from the first worker's first measured moment to the last one's last. Failed attempts \
-            do not count, nor do transactions that were rolled back or given up, nor the warm-up.",
-    },
-    Metric {
-        name: "operations",
-        heading: "",
-        column: "operations_per_s",
-        unit: Unit::PerSecond,
-        source: number(Scale::Ratio, true, |measured| {
-            measured.repetition.per_second(measured.tallied(TallyRole::Operation))
-        }),
-        summary: "operations of committed transactions a second",
-        definition: "Reads, updates, inserts, read-modify-writes and deletes that belong to \
-            committed transactions, divided by the length of the measurement. Operations of failed \
-            attempts are not in it.",
-    },
-    Metric {
-        name: "abort-rate",
-        heading: "abort rate",
-        column: "abort_rate",
-        unit: Unit::Share,
-        source: number(Scale::Difference, false, |measured| measured.counts.abort_rate()),
-        summary: "the share of attempts that a conflict ended",
-        definition: "Attempts that ended in a conflict, divided by all attempts, the successful \
-            ones included. A transaction that the workload itself rolled back has no conflict. \
-            The files of `run` have the conflicts by reason.",
-    },
-    Metric {
-        name: "mean",
-        heading: "",
-        column: "mean_ns",
-        unit: Unit::Nanoseconds,
-        source: number(Scale::Ratio, false, |measured| measured.latencies.histogram.mean()),
-        summary: "first start to commit: the mean",
-        definition: "The mean of the latency of which `explain p50` says what is in it.",
-    },
-    percentile_row!("p50", 50.0, "p50", "p50_ns", "half of the transactions were faster"),
-    percentile_row!("p90", 90.0, "", "p90_ns", "90 % of the transactions were faster"),
-    percentile_row!("p99", 99.0, "p99", "p99_ns", "99 % of the transactions were faster"),
-    percentile_row!("p99.9", 99.9, "p99.9", "p99.9_ns", "99.9 % of the transactions were faster"),
-    percentile_row!("p99.99", 99.99, "", "p99.99_ns", "99.99 % of the transactions were faster"),
-    Metric {
-        name: "max",
-        heading: "",
-        column: "max_ns",
-        unit: Unit::Nanoseconds,
-        source: number(Scale::Ratio, false, |measured| measured.latencies.histogram.max() as f64),
-        summary: "first start to commit: the slowest transaction",
-        definition: "The maximum of the latency of which `explain p50` says what is in it.",
-    },
-    Metric {
-        name: "retries",
-        heading: "retries",
-        column: "retries_per_transaction",
-        unit: Unit::Each,
-        source: number(Scale::Difference, false, |measured| {
-            measured.counts.retries_per_transaction()
-        }),
-        summary: "attempts beyond the first, for each transaction",
-        definition: "Attempts beyond the first one of each transaction, divided by the \
-            transactions that ended. The same request is retried until it commits.",
-    },
-    Metric {
-        name: "wasted-work",
-        heading: "wasted",
-        column: "wasted_work_share",
-        unit: Unit::Share,
-        source: number(Scale::Difference, false, |measured| {
-            let wasted = measured.tallied(TallyRole::Wasted) as f64;
-            wasted / (wasted + measured.tallied(TallyRole::Operation) as f64).max(1.0)
-        }),
-        summary: "the share of operations that belong to failed attempts",
-        definition: "Operations begun by attempts that failed, divided by those and the operations \
-            of committed transactions. An attempt that fails at its third operation has wasted \
-            three, one that fails when it commits has wasted all of its own. All attempts of a \
-            transaction that was given up are wasted. Waiting is in none of it, whether for a lock \
-            or as a back-off: `wasted-time` has the back-off.",
-    },
-    Metric {
-        name: "wasted-time",
-        heading: "",
-        column: "wasted_time_share",
-        unit: Unit::Share,
-        source: number(Scale::Difference, false, |measured| measured.counts.wasted_share()),
-        summary: "the share of the time in transactions that came before their last attempt",
-        definition: "The time from a transaction's first start to the start of the attempt that \
-            committed, summed over all transactions and divided by the sum of their times from \
-            first start to end. The back-off after a failed attempt is in it, and all the time of \
-            a transaction that was given up. Time that an attempt waits for a lock is not, if the \
-            attempt then commits. It is time on the wall: a thread that has lost its processor in \
-            a failed attempt wastes all the while, so with more threads than processors it says \
-            more about the scheduler than about the protocol. The clock is read once more for each \
-            retry and never for a first attempt.",
-    },
-    Metric {
-        name: "gave-up",
-        heading: "",
-        column: "gave_up_share",
-        unit: Unit::Share,
-        source: number(Scale::Difference, false, |measured| measured.counts.gave_up_share()),
-        summary: "the share of transactions that were retried in vain as often as allowed",
-        definition: "Transactions that used up the retries of the store's policy, divided by the \
-            transactions that ended, whatever way they did.",
-    },
-    Metric {
-        name: "retained",
-        heading: "",
-        column: "retained_bytes",
-        unit: Unit::Bytes,
-        source: number(Scale::Ratio, false, |measured| {
-            measured.repetition.store.retained_bytes as f64
-        }),
-        summary: "bytes of versions in the store at the end",
-        definition: "Bytes of all versions in chains, and of those that are unlinked and not free \
-            yet, when the last worker has ended. Records, indexes and free blocks of the arenas \
-            are not in it.",
-    },
-    Metric {
-        name: "ratio",
-        heading: "ratio",
-        column: "throughput_ratio",
-        unit: Unit::Ratio,
-        source: Source::Derived(Derived::Ratio),
-        summary: "throughput as a multiple of the baseline's",
-        definition: "In each repetition the throughput is divided by the baseline's in the same \
-            repetition, which had the same requests and ran within the same minute or so. The \
-            ratio is the geometric mean of these quotients (the mean of their logarithms), so it \
-            may differ a little from the quotient of the two medians.",
-    },
-    Metric {
-        name: "interval",
-        heading: "95 % interval",
-        column: "throughput_ratio_interval",
-        unit: Unit::Ratio,
-        source: Source::Derived(Derived::Interval),
-        summary: "where the true ratio lies, with a confidence of 95 %",
-        definition: "Student's t interval of the mean of the logarithms of the ratios, one for \
-            each repetition, taken back to a ratio. It is for one protocol and not corrected for \
-            the number of protocols.",
-    },
-    Metric {
-        name: "p-value",
-        heading: "p",
-        column: "p_corrected",
-        unit: Unit::Probability,
-        source: Source::Derived(Derived::Significance),
-        summary: "how likely a ratio so far from 1 is by chance, corrected for many protocols",
-        definition: "Two-sided. If protocol and baseline were equally fast, each repetition's \
-            log-ratio could as well have the other sign; p is the share of all assignments of \
-            signs that give a mean at least as far from 0 (exact up to 20 repetitions, 100,000 \
-            random assignments beyond). Corrected by Holm's method over all protocols and numbers \
-            of threads of the comparison. It cannot be smaller than the number of comparisons \
-            times 2 / 2^repetitions.",
-    },
-    Metric {
-        name: "detectable",
-        heading: "",
-        column: "detectable_ratio",
-        unit: Unit::Ratio,
-        source: Source::Derived(Derived::Detectable),
-        summary: "the smallest true ratio that would have been found four times out of five",
-        definition: "The ratio above 1 that a two-sided t test at 5 % would find with a power of \
-            80 %, given how much the log-ratios of the repetitions scatter; a drop to 1 over it \
-            is found as easily. Not corrected for the number of protocols.",
-    },
-    Metric {
-        name: "isolation",
-        heading: "isolation",
-        column: "isolation",
-        unit: Unit::Word,
-        source: Source::Derived(Derived::Isolation),
-        summary: "the isolation level that the protocol promises",
-        definition: "What the protocol declares and the tests hold it to. \"Strictly\" means that \
-            the serial order respects real time: a transaction that begins after another one has \
-            returned sees it. A protocol that promises less may well be faster.",
-    },
-    Metric {
-        name: "progress",
-        heading: "progress",
-        column: "progress",
-        unit: Unit::Word,
-        source: Source::Derived(Derived::Progress),
-        summary: "what a thread that stops can do to the others",
-        definition: "lock-free: nothing, whoever meets its unfinished work goes on. blocking: it \
-            can hold the others up for as long as it stops.",
-    },
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_and_columns_are_unique() {
-        for (index, metric) in METRICS.iter().enumerate() {
-            let same = |other: &&Metric| other.name == metric.name || other.column == metric.column;
-            assert_eq!(METRICS.iter().filter(same).count(), 1, "{index}: {}", metric.name);
+    fn every_word_is_for_one_row() {
+        for metric in METRICS {
+            for word in metric.words() {
+                let same = |other: &&Metric| other.words().any(|other| other == word);
+                let rows: Vec<&str> = METRICS.iter().filter(same).map(|row| row.name).collect();
+                assert_eq!(rows, [metric.name], "{word}");
+            }
             assert!(!metric.summary.ends_with('.') && metric.definition.ends_with('.'));
         }
+    }
+
+    #[test]
+    fn a_row_is_found_by_all_its_words() {
+        for (word, name) in [
+            ("wasted", "wasted-work"),
+            ("p", "p-value"),
+            ("goodput", "throughput"),
+            ("power", "detectable"),
+            ("committed_per_s", "throughput"),
+            ("Abort Rate", "abort-rate"),
+            ("95 % interval", "interval"),
+            ("throughput_ratio_interval_low", "interval"),
+            ("aborts_write-conflict", "aborts"),
+            (" P99 ", "p99"),
+        ] {
+            assert_eq!(metric(word).map(|row| row.name), Some(name), "{word}");
+        }
+        assert!(metric("").is_none() && metric("aborts_of-others").is_none());
     }
 
     #[test]

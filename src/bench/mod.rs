@@ -2,6 +2,7 @@
 //! every protocol.
 
 mod audit;
+mod bell;
 mod client;
 mod collector;
 mod comparison;
@@ -22,22 +23,26 @@ mod session;
 mod skew;
 mod stats;
 mod stopwatch;
+mod watchdog;
 
 pub use audit::{AuditCounts, Audits};
 pub use client::{CLIENT_ROWS, ClientProperties};
 pub use collector::{Step, compress};
 pub use comparison::{Block, Cell, Comparison, ComparisonPlan, Flaw, NextCell, Round, compare};
-pub use deployment::{AnyStore, AnyWorkload, Deployment, StoreSettings, WorkloadFacts};
+pub use deployment::{
+    AnyStore, AnyWorkload, Deployment, StoreSettings, TableCounts, WorkloadFacts,
+};
 pub use harness::HarnessCost;
 pub use long_reader::{LongReader, LongReaderFacts, Peak};
 pub use machine::{Fact, Machine, is_debug_build};
 pub use memory::{available_bytes, show_bytes};
 pub use metrics::{
-    Derived, METRICS, Measure, Measured, Metric, Scale, Source, Unit, measured, metric,
-    nearest_metric,
+    Derived, METRICS, Measure, Measured, Metric, ReadBeside, Scale, Source, Unit, beside, measured,
+    metric, nearest_metric,
 };
 pub use plan::{
-    DURATION_MAX, LatencyBasis, Limit, Pinning, Plan, REPETITIONS_MAX, THREADS_MAX, Throttle,
+    DURATION_MAX, LatencyBasis, Limit, PATIENCE, Pinning, Plan, REPETITIONS_MAX, THREADS_MAX,
+    Throttle,
 };
 pub use session::{
     Environment, Load, Outcome, ProtocolFacts, Repetition, probe_harness, protocol_facts, run,
@@ -45,7 +50,9 @@ pub use session::{
 pub use skew::Skew;
 pub use stats::{Counts, DIGITS, KindStats, LATENCY_MAX_NS, Latencies, Stats};
 pub use stopwatch::{ClockCost, Stopwatch};
+pub use watchdog::{Overdue, Stage};
 
+use crate::workload::visible;
 use crate::{Error, TransactionError};
 use std::fmt;
 use std::time::Duration;
@@ -92,6 +99,10 @@ pub trait Observer: Sync {
     /// Time passes.
     fn ticked(&self, tick: &Tick<'_>) {
         let _ = tick;
+    }
+    /// A repetition does not end: told once for each one.
+    fn overdue(&self, overdue: &Overdue<'_>) {
+        let _ = overdue;
     }
     /// The last repetition is over.
     fn finished(&self) {}
@@ -154,7 +165,8 @@ impl fmt::Display for RunError {
         match self {
             RunError::Protocol(name) => write!(
                 f,
-                "there is no protocol {name}: choose one of {}",
+                "there is no protocol {}: choose one of {}",
+                visible(name),
                 crate::protocol::NAMES.join(", ")
             ),
             RunError::Comparison(sentence) => f.write_str(sentence),

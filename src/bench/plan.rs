@@ -3,7 +3,7 @@
 use super::{LongReader, RunError};
 use crate::Backoff;
 use crate::protocol::Contention;
-use crate::workload::Seed;
+use crate::workload::{Seed, visible};
 use std::time::Duration;
 
 /// The most worker threads: each holds open transactions and megabytes of histograms.
@@ -12,6 +12,10 @@ pub const THREADS_MAX: usize = 1024;
 pub const REPETITIONS_MAX: u32 = 1000;
 /// The longest duration that can be asked for.
 pub const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How long after a sign of life was due a repetition is called overdue: longer than a transaction
+/// of any workload should take, also with several hundred threads to a processor.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// When a run is over: whichever of the two comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,8 +46,9 @@ impl Pinning {
             "compact" => return Ok(Pinning::Compact),
             _ => {}
         }
+        let shown = visible(text);
         let advice =
-            || format!("{text} is none of: none, compact, a list of processors like 0,2-3");
+            || format!("{shown} is none of: none, compact, a list of processors like 0,2-3");
         let mut processors = Vec::new();
         for part in text.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -166,6 +171,8 @@ pub struct Plan {
     pub long_reader: Option<LongReader>,
     /// Whether the histogram of every step and kind is kept.
     pub keep_interval_histograms: bool,
+    /// How long a sign of life may be overdue before the observer is told; see [`PATIENCE`].
+    pub patience: Duration,
 }
 
 impl Plan {

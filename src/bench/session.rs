@@ -3,7 +3,7 @@
 use super::audit::{Auditor, Audits};
 use super::collector::{Collected, Step};
 use super::crew::Crew;
-use super::deployment::{AnyWorkload, Deployment, StoreSettings, WorkloadFacts};
+use super::deployment::{AnyWorkload, Deployment, StoreSettings, TableCounts, WorkloadFacts};
 use super::driver::{Course, Gate, Lines, Shared, run_worker};
 use super::harness::{self, HarnessCost};
 use super::long_reader::{Company, LongReaderFacts};
@@ -11,6 +11,7 @@ use super::machine::Machine;
 use super::skew::{self, Skew};
 use super::stats::{Latencies, Stats};
 use super::stopwatch::{ClockCost, Stopwatch};
+use super::watchdog::{Stage, Watchdog};
 use super::{Observer, Plan, RunError, Tick, memory, requests};
 use crate::TransactionError;
 use crate::protocol::{self, Protocol};
@@ -144,6 +145,8 @@ impl Repetition {
 pub struct Environment {
     /// Shards of the store.
     pub shards: usize,
+    /// Its tables.
+    pub tables: TableCounts,
     /// Names of the kinds of transaction.
     pub kinds: &'static [&'static str],
     /// What the workload counts.
@@ -256,7 +259,7 @@ impl Session<'_> {
         let mut repetitions = Vec::new();
         for number in 1..=plan.repetitions {
             self.observer.repetition(number, plan.repetitions);
-            let Some(repetition) = self.compared(cores.as_deref())? else {
+            let Some(repetition) = self.repetition(cores.as_deref())? else {
                 break;
             };
             let interrupted = repetition.interrupted || repetition.starved;
@@ -284,6 +287,7 @@ impl Session<'_> {
         let harness = self.harness(&*deployment, &facts, HARNESS_BRIEFLY)?;
         Ok(Environment {
             shards: deployment.store().shard_count(),
+            tables: deployment.store().tables(),
             kinds: facts.kinds,
             tally_rows: facts.tallies,
             basis: facts.basis,
@@ -316,10 +320,11 @@ impl Session<'_> {
         })
     }
 
-    /// One repetition; where there are long readers, after one without them.
-    fn compared(&self, cores: Cores<'_>) -> Result<Option<Repetition>, RunError> {
+    /// One repetition; where there are long readers, after one without them. `None` if it was
+    /// stopped before it measured anything.
+    pub(super) fn repetition(&self, cores: Cores<'_>) -> Result<Option<Repetition>, RunError> {
         let Some(reader) = self.plan.long_reader else {
-            return self.repetition(cores);
+            return self.repetition_in(cores, Company::None);
         };
         let Some(without) = self.repetition_in(cores, Company::Watch)? else {
             return Ok(None);
@@ -334,13 +339,13 @@ impl Session<'_> {
                 facts.throughput_without = without.throughput();
             }
             with.audits.include(without.audits);
+            // A promise that was broken without readers is broken as well.
+            let tallies = self.workload.facts().tallies.iter().zip(without.tallies);
+            for ((row, broken), sum) in tallies.zip(&mut with.tallies) {
+                *sum += if row.role == TallyRole::Violation { broken } else { 0 };
+            }
             with
         }))
-    }
-
-    /// One repetition; `None` if it was stopped before it measured anything.
-    pub(super) fn repetition(&self, cores: Cores<'_>) -> Result<Option<Repetition>, RunError> {
-        self.repetition_in(cores, Company::None)
     }
 
     fn repetition_in(
@@ -348,11 +353,23 @@ impl Session<'_> {
         cores: Cores<'_>,
         company: Company<'_>,
     ) -> Result<Option<Repetition>, RunError> {
+        let Plan { protocol, threads, patience, .. } = self.plan;
+        Watchdog::over((protocol, *threads), *patience, self.observer, |dog| {
+            self.watched(cores, company, dog)
+        })
+    }
+
+    fn watched(
+        &self,
+        cores: Cores<'_>,
+        company: Company<'_>,
+        dog: &Watchdog,
+    ) -> Result<Option<Repetition>, RunError> {
         let Session { workload, plan, stop, .. } = *self;
         let requests = requests::fingerprint(&*self.deploy()?, plan);
         let deployment = self.deploy()?;
         let (deployment, facts) = (&*deployment, workload.facts());
-        let Some(load) = self.load(deployment, facts.footprint.records)? else {
+        let Some(load) = self.load(deployment, facts.footprint.records, dog)? else {
             return Ok(None);
         };
         self.observer.running(plan);
@@ -360,7 +377,7 @@ impl Session<'_> {
         let interval = plan.audit_interval.filter(|_| facts.audits_during);
         let auditor = Auditor { deployment, interval };
         let mut audits = Audits::default();
-        let work = || self.work(deployment, &facts, cores);
+        let work = || self.work(deployment, &facts, cores, dog);
         let (collected, long_reader) = auditor
             .beside(&mut audits, || company.beside(deployment.store(), work))
             .map_err(RunError::Store)?;
@@ -373,6 +390,7 @@ impl Session<'_> {
         let Some((from_ns, to_ns)) = measured else {
             return Ok(None);
         };
+        dog.expect(Stage::Auditing, Duration::ZERO);
         // The audit's own reading is no part of what the store did.
         let stats_of_store = deployment.store().stats();
         auditor.audit(&mut audits, Moment::After).map_err(RunError::Store)?;
@@ -399,6 +417,7 @@ impl Session<'_> {
         deployment: &dyn Deployment,
         facts: &WorkloadFacts,
         cores: Cores<'_>,
+        dog: &Watchdog,
     ) -> Result<Collected, RunError> {
         let Session { plan, stop, .. } = *self;
         let shared = self.shared(facts);
@@ -414,7 +433,22 @@ impl Session<'_> {
             stop,
         };
         let launched = Instant::now();
+        // Where a number of transactions ends the run, each report of one is a sign of life.
+        let (stage, time) = match plan.limit.duration {
+            Some(duration) => (Stage::Timed, duration),
+            None => (Stage::Counted, Duration::ZERO),
+        };
+        dog.expect(stage, plan.warmup + time);
+        let (mut committed, mut stopping) = (0, false);
         crew.run(&run, &mut |collector| {
+            // Relaxed: a request to stop; nothing is read on the strength of it.
+            if !stopping && stop.load(Ordering::Relaxed) {
+                stopping = true;
+                dog.expect(Stage::Stopping, Duration::ZERO);
+            } else if !stopping && stage == Stage::Counted && collector.committed() > committed {
+                committed = collector.committed();
+                dog.expect(stage, Duration::ZERO);
+            }
             self.observer.ticked(&Tick {
                 elapsed: launched.elapsed(),
                 committed: collector.committed(),
@@ -446,10 +480,16 @@ impl Session<'_> {
     }
 
     /// Loads the tables on all processors; `None` if it was stopped.
-    fn load(&self, deployment: &dyn Deployment, records: u64) -> Result<Option<Load>, RunError> {
+    fn load(
+        &self,
+        deployment: &dyn Deployment,
+        records: u64,
+        dog: &Watchdog,
+    ) -> Result<Option<Load>, RunError> {
         let pool = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("loader-{i}")).build();
         let pool = pool.map_err(|error| RunError::Loader(error.to_string()))?;
-        let watch = Watch { observer: self.observer, stop: self.stop, loaded: AtomicU64::new(0) };
+        let loaded = AtomicU64::new(0);
+        let watch = Watch { observer: self.observer, stop: self.stop, loaded, dog };
         self.observer.loading(records);
         let started = Instant::now();
         pool.install(|| deployment.load(self.plan.seed, &watch)).map_err(RunError::Store)?;
@@ -466,6 +506,7 @@ struct Watch<'a> {
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
     loaded: AtomicU64,
+    dog: &'a Watchdog,
 }
 
 impl LoadWatch for Watch<'_> {
@@ -473,6 +514,7 @@ impl LoadWatch for Watch<'_> {
         // Relaxed: a statistic; the end of the load orders its last value.
         self.loaded.fetch_add(records, Ordering::Relaxed);
         self.observer.loaded(records);
+        self.dog.expect(Stage::Loading, Duration::ZERO);
         // Relaxed: a request to stop; nothing is read on the strength of it.
         !self.stop.load(Ordering::Relaxed)
     }

@@ -3,6 +3,7 @@
 use super::contention::ContentionArguments;
 use crate::bench::LongReader;
 use crate::protocol::NAMES;
+use crate::report::Output;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -75,9 +76,10 @@ pub(super) struct WorkloadArguments {
     pub(super) properties: Vec<String>,
     /// How long to measure, like 10s or 2m; 5s (compare: 1s) unless something else ends the run
     #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(allow_hyphen_values = true)]
     pub(super) duration: Option<Duration>,
     /// The seed of everything random, decimal or 0x...; random unless set, and printed
-    #[arg(long, value_name = "SEED", value_parser = parse_seed)]
+    #[arg(long, value_name = "SEED", value_parser = parse_seed, allow_negative_numbers = true)]
     pub(super) seed: Option<u64>,
 }
 
@@ -100,19 +102,56 @@ pub(super) struct MeasureArguments {
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
     pub(super) transactions: Option<u64>,
     /// How long to run before measuring; up to 1s unless transactions are counted
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, allow_hyphen_values = true)]
     pub(super) warmup: Option<Duration>,
     /// Shards of the store; one for each processor unless set
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(super) shards: Option<usize>,
     #[command(flatten)]
     pub(super) contention: ContentionArguments,
+    /// The isolation level: a protocol that has another one is refused, and no part of `all`
+    #[arg(long, value_name = "LEVEL")]
+    pub(super) isolation: Option<String>,
+    /// Snapshots held open beside the workload, like n=1,hold=5s; every repetition is run without
+    /// them first, to compare with
+    #[arg(long, value_name = "READERS", value_parser = LongReader::parse)]
+    pub(super) long_reader: Option<LongReader>,
     /// Bind threads to processors: none, compact, or a list like 0,2-3
     #[arg(long, value_name = "WHERE", default_value = "none")]
     pub(super) pin: String,
     /// No progress on stderr
     #[arg(short, long)]
     pub(super) quiet: bool,
+}
+
+/// What to write: shared by the commands that measure the store.
+#[derive(Debug, Clone, Args)]
+pub(super) struct FileArguments {
+    /// Write everything as JSON (schema chronolith.run/v1; compare: chronolith.compare/v1)
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// Write a row for each repetition and kind of transaction (compare: for each protocol and
+    /// repetition, and one for all its repetitions)
+    #[arg(long, value_name = "FILE")]
+    pub(super) csv: Option<PathBuf>,
+    /// Write the latency distribution as text, for HdrHistogram's plotter (compare: a file for each
+    /// protocol, out.PROTOCOL.hgrm for out.hgrm, and with several -t out.PROTOCOL.t4.hgrm)
+    #[arg(long, value_name = "FILE")]
+    pub(super) hgrm: Option<PathBuf>,
+    /// Write a histogram for each second and kind, for HdrHistogram's log tools (one file for all
+    /// protocols: its tags are PROTOCOL.KIND, and with several -t PROTOCOL.t4.KIND)
+    #[arg(long, value_name = "FILE")]
+    pub(super) hlog: Option<PathBuf>,
+}
+
+impl FileArguments {
+    /// The files that were asked for.
+    pub(super) fn outputs(&self) -> Vec<(Output, PathBuf)> {
+        let FileArguments { json, csv, hgrm, hlog } = self;
+        let files =
+            [(Output::Json, json), (Output::Csv, csv), (Output::Hgrm, hgrm), (Output::Hlog, hlog)];
+        files.into_iter().filter_map(|(output, path)| Some((output, path.clone()?))).collect()
+    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -131,28 +170,11 @@ pub(super) struct RunArguments {
     pub(super) engine: EngineArguments,
     #[command(flatten)]
     pub(super) measure: MeasureArguments,
-    /// The isolation level; the protocol's own unless set
-    #[arg(long, value_name = "LEVEL")]
-    pub(super) isolation: Option<String>,
     /// Repetitions, each with a fresh store and the same requests
     #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     pub(super) reps: u32,
-    /// Snapshots held open beside the workload, like n=1,hold=5s; every repetition is run without
-    /// them first, to compare with
-    #[arg(long, value_name = "READERS", value_parser = LongReader::parse)]
-    pub(super) long_reader: Option<LongReader>,
-    /// Write everything as JSON (schema chronolith.run/v1)
-    #[arg(long, value_name = "FILE")]
-    pub(super) json: Option<PathBuf>,
-    /// Write one row for each repetition and kind of transaction
-    #[arg(long, value_name = "FILE")]
-    pub(super) csv: Option<PathBuf>,
-    /// Write the latency distribution as text, for HdrHistogram's plotter
-    #[arg(long, value_name = "FILE")]
-    pub(super) hgrm: Option<PathBuf>,
-    /// Write a histogram for each second and kind, for HdrHistogram's log tools
-    #[arg(long, value_name = "FILE")]
-    pub(super) hlog: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) files: FileArguments,
 }
 
 /// `--gate` takes the metric, a comparison and a percentage; see the help below.
@@ -188,12 +210,8 @@ pub(super) struct CompareArguments {
     /// A bound that every protocol has to keep, like 'throughput>-5%'; several are allowed
     #[arg(long = "gate", value_name = "GATE", value_delimiter = ',')]
     pub(super) gates: Vec<String>,
-    /// Write everything as JSON (schema chronolith.compare/v1)
-    #[arg(long, value_name = "FILE")]
-    pub(super) json: Option<PathBuf>,
-    /// Write a row for each protocol and repetition, and one for all its repetitions
-    #[arg(long, value_name = "FILE")]
-    pub(super) csv: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) files: FileArguments,
     /// Write the tables as Markdown
     #[arg(long, value_name = "FILE")]
     pub(super) markdown: Option<PathBuf>,
@@ -233,7 +251,11 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));
     }
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 10s or 1m 30s"))
+    let advice = "write it like 10s or 1m 30s";
+    if text.starts_with('-') {
+        return Err(format!("a time is not negative; {advice}"));
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}; {advice}"))
 }
 
 fn parse_seed(text: &str) -> Result<u64, String> {

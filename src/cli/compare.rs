@@ -2,17 +2,18 @@
 
 use super::arguments::{CompareArguments, ThreadCount};
 use super::progress::ComparisonProgress;
+use super::protocols::choose;
 use super::settings::{Ending, default_threads, fingerprint, replay, with_workload};
 use super::{
     FAILED, Failure, GATE_FAILED, INTERRUPTED, VIOLATED, deliver, from_run, watch_signals,
 };
-use crate::bench::{self, ClientProperties, ComparisonPlan};
+use crate::bench::{self, ClientProperties, ComparisonPlan, Plan};
 use crate::protocol::NAMES;
 use crate::report::comparison::{ComparisonReport, Gate, Ruling, write_table};
 use crate::report::{Output, Outputs, RunFacts};
 use crate::workload::{Properties, Workload, WorkloadVisitor};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long one protocol is measured in each repetition when nothing says otherwise: with all
@@ -20,8 +21,6 @@ use std::time::Duration;
 const DURATION: Duration = Duration::from_secs(1);
 /// The records of a preset: loading more would take longer than measuring them.
 const RECORDS: &str = "100000";
-/// The name that stands for all protocols.
-const ALL: &str = "all";
 
 /// Compares protocols.
 pub(super) fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
@@ -59,8 +58,8 @@ impl WorkloadVisitor for CompareWorkload<'_> {
             workload.operations_per_transaction(),
             DURATION,
         );
-        let outputs = Outputs::open(output_files(arguments))?;
         let plan = comparison_plan(arguments, &client, &ending)?;
+        let outputs = Outputs::open(output_files(arguments, &plan))?;
         let mut notes = self.notes(&client, &ending, plan.plan.threads);
         notes.extend(arguments.measure.contention.check(&plan.protocols)?);
         let progress =
@@ -73,6 +72,7 @@ impl WorkloadVisitor for CompareWorkload<'_> {
             workload: arguments.workload.shown_name(),
             properties: properties.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
             fingerprint: fingerprint::<W>(properties, plan.plan.seed),
+            isolation: arguments.measure.isolation.clone(),
             label: client.label.clone(),
             notes,
             percentiles: Vec::new(),
@@ -102,10 +102,37 @@ impl CompareWorkload<'_> {
     }
 }
 
-fn output_files(arguments: &CompareArguments) -> Vec<(Output, PathBuf)> {
-    let CompareArguments { json, csv, markdown, .. } = arguments;
-    let files = [(Output::Json, json), (Output::Csv, csv), (Output::Markdown, markdown)];
-    files.into_iter().filter_map(|(output, path)| Some((output, path.clone()?))).collect()
+/// The distribution of each protocol at each number of threads is in a file of its own.
+fn output_files(arguments: &CompareArguments, plan: &ComparisonPlan) -> Vec<(Output, PathBuf)> {
+    let mut files: Vec<(Output, PathBuf)> = Vec::new();
+    for (output, path) in arguments.files.outputs() {
+        if output != Output::Hgrm {
+            files.push((output, path));
+            continue;
+        }
+        for threads in 0..plan.threads.len() {
+            files.extend((0..plan.protocols.len()).map(|protocol| {
+                let named = with_part(&path, &plan.cell_name(protocol, threads));
+                (Output::CellHgrm { protocol, threads }, named)
+            }));
+        }
+    }
+    files.extend(arguments.markdown.iter().map(|path| (Output::Markdown, path.clone())));
+    files
+}
+
+/// The path with `part` before its extension. What can be no file stays as it is, and is refused.
+fn with_part(path: &Path, part: &str) -> PathBuf {
+    if path.is_dir() || path.file_name().is_none() {
+        return path.to_owned();
+    }
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!(".{part}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
 }
 
 fn comparison_plan(
@@ -113,11 +140,7 @@ fn comparison_plan(
     client: &ClientProperties,
     ending: &Ending,
 ) -> Result<ComparisonPlan, Failure> {
-    let all = arguments.protocols.iter().any(|name| name == ALL);
-    let protocols: Vec<String> = match all {
-        true => NAMES.iter().map(|name| (*name).to_owned()).collect(),
-        false => arguments.protocols.clone(),
-    };
+    let protocols = choose(&arguments.protocols, arguments.measure.isolation.as_deref())?;
     let default = protocols.iter().find(|name| *name == NAMES[0]).or(protocols.first());
     let baseline = arguments.baseline.as_ref().or(default).cloned().unwrap_or_default();
     let mut threads = Vec::new();
@@ -133,8 +156,12 @@ fn comparison_plan(
     let most = threads.iter().copied().max().unwrap_or(1);
     let seed = arguments.workload.seed();
     let engine = (baseline.as_str(), most);
-    let plan = arguments.measure.plan(engine, arguments.reps, seed, client, ending)?;
-    let plan = ComparisonPlan { plan, protocols, threads };
+    let plan = Plan {
+        keep_interval_histograms: arguments.files.hlog.is_some(),
+        ..arguments.measure.plan(engine, arguments.reps, seed, client, ending)?
+    };
+    let keep_latencies = arguments.files.hgrm.is_some();
+    let plan = ComparisonPlan { plan, protocols, threads, keep_latencies };
     plan.check()?;
     Ok(plan)
 }
@@ -147,7 +174,7 @@ fn replay_line(arguments: &CompareArguments, plan: &ComparisonPlan, shards: usiz
         ("-t", threads.join(",")),
     ];
     more.extend(arguments.gates.iter().map(|gate| ("--gate", gate.clone())));
-    replay("compare", &arguments.workload, &plan.plan, shards, &more)
+    replay("compare", (&arguments.workload, &arguments.measure), &plan.plan, shards, &more)
 }
 
 /// The exit code, worst first, and the line that says why.

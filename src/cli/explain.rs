@@ -1,7 +1,7 @@
 //! `chronolith explain`.
 
 use super::{FAILED, Failure, print};
-use crate::bench::{METRICS, Metric, Scale, metric};
+use crate::bench::{METRICS, Metric, Scale, Source, metric};
 use crate::report::comparison::unknown_metric;
 
 /// The width of a definition; longer lines are hard to read.
@@ -18,17 +18,25 @@ pub(super) fn explain(name: &str) -> Result<(), Failure> {
         wrap(row.definition).iter().try_for_each(|text| writeln!(out, "{text}"))?;
         writeln!(out)?;
         writeln!(out, "unit      {}", row.unit.name())?;
-        writeln!(out, "column    {}", row.column)?;
+        if !row.column.is_empty() {
+            writeln!(out, "column    {}", row.column)?;
+        }
         for text in wrap(&describe_comparison(row)) {
             writeln!(out, "compared  {text}")?;
         }
-        writeln!(out, "see also  {}", others(row).join(", "))
+        let others = wrap(&others(row).join(", "));
+        others.iter().try_for_each(|text| writeln!(out, "see also  {text}"))
     })
 }
 
 fn describe_comparison(row: &Metric) -> String {
     let Some(measure) = row.measure() else {
-        return "not: it is about all repetitions, or about the protocol".to_owned();
+        return match row.source {
+            Source::Beside(_) => "not: it is there with --long-reader only",
+            Source::Fact => "not: it says what was asked, or counts something",
+            _ => "not: it is about all repetitions, or about the protocol",
+        }
+        .to_owned();
     };
     let (better, relation, bound, side) = match measure.more_is_better {
         true => ("more", '>', "-10", "above"),

@@ -7,6 +7,7 @@ mod explain;
 mod list;
 mod probe;
 mod progress;
+mod protocols;
 mod run;
 mod settings;
 

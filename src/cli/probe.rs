@@ -5,7 +5,9 @@ use super::progress::Progress;
 use super::settings::with_workload;
 use super::{Failure, INTERRUPTED, print, watch_signals};
 use crate::Backoff;
-use crate::bench::{self, ClientProperties, LatencyBasis, Limit, Pinning, Plan, is_debug_build};
+use crate::bench::{
+    self, ClientProperties, LatencyBasis, Limit, PATIENCE, Pinning, Plan, is_debug_build,
+};
 use crate::protocol::Contention;
 use crate::report::{latency, rate};
 use crate::sync::Ordering;
@@ -50,6 +52,7 @@ impl WorkloadVisitor for ProbeWorkload<'_> {
             audit_interval: None,
             long_reader: None,
             keep_interval_histograms: false,
+            patience: PATIENCE,
         };
         let progress = Progress::new(false, None, &plan);
         let stop = watch_signals();

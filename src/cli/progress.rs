@@ -1,6 +1,6 @@
 //! Progress on stderr: bars on a terminal, status lines where a property asks for them.
 
-use crate::bench::{ComparisonPlan, NextCell, Observer, Plan, Tick};
+use crate::bench::{ComparisonPlan, NextCell, Observer, Overdue, Plan, Tick};
 use crate::report::{latency, rate};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
@@ -19,6 +19,14 @@ fn bar(quiet: bool) -> ProgressBar {
         ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND)
     });
     bar
+}
+
+/// Says that a repetition does not end, whether or not progress is wanted.
+fn say_overdue(bar: &ProgressBar, overdue: &Overdue<'_>) {
+    // A line that cannot be written changes nothing about it.
+    bar.suspend(|| {
+        let _ = writeln!(io::stderr(), "WARNING: {overdue}");
+    });
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -116,6 +124,10 @@ impl Observer for Progress {
         }
         self.show_status(tick, &line);
     }
+
+    fn overdue(&self, overdue: &Overdue<'_>) {
+        say_overdue(&self.bar, overdue);
+    }
 }
 
 /// Records that one processor loads in a second, for the first estimate only.
@@ -150,7 +162,9 @@ impl ComparisonProgress {
         let line = match plan.plan.limit.duration {
             Some(duration) => {
                 let cell = (plan.plan.warmup + duration + load).as_secs_f64();
-                let seconds = (cell * cells as f64).ceil() as u64;
+                // With long readers every repetition is run without them first.
+                let times = if plan.plan.long_reader.is_some() { 2.0 } else { 1.0 };
+                let seconds = (cell * cells as f64 * times).ceil() as u64;
                 let about = humantime::format_duration(Duration::from_secs(seconds));
                 format!(
                     "{cells} repetitions in all: about {about} (Ctrl-C reports what is complete)"
@@ -192,5 +206,9 @@ impl Observer for ComparisonProgress {
 
     fn ticked(&self, _tick: &Tick<'_>) {
         self.bar.tick();
+    }
+
+    fn overdue(&self, overdue: &Overdue<'_>) {
+        say_overdue(&self.bar, overdue);
     }
 }

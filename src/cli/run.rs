@@ -2,39 +2,22 @@
 
 use super::arguments::RunArguments;
 use super::progress::Progress;
+use super::protocols::check_isolation;
 use super::settings::{DEFAULT_DURATION, Ending, fingerprint, replay, with_workload};
 use super::{Failure, INTERRUPTED, VIOLATED, deliver, from_run, watch_signals};
 use crate::bench::{self, ClientProperties, Outcome, Plan};
 use crate::report::{Output, Outputs, Report, RunFacts, write_table};
-use crate::workload::{Properties, PropertyError, Workload, WorkloadVisitor};
+use crate::workload::{Properties, Workload, WorkloadVisitor};
 use std::io::Write;
 
 /// Loads, runs, reports.
 pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
-    check_isolation(arguments)?;
+    check_isolation(&arguments.engine.protocol, arguments.measure.isolation.as_deref())?;
     let protocol = std::slice::from_ref(&arguments.engine.protocol);
     // One protocol heeds the settings, or the run is refused: there is nothing to note.
     arguments.measure.contention.check(protocol)?;
     let properties = arguments.workload.gather()?;
     with_workload(&properties, RunWorkload { arguments, properties: &properties })
-}
-
-/// Every protocol has one level: asking for another one is asking for another protocol.
-fn check_isolation(arguments: &RunArguments) -> Result<(), Failure> {
-    let Some(asked) = &arguments.isolation else {
-        return Ok(());
-    };
-    let name = &arguments.engine.protocol;
-    let facts =
-        bench::protocol_facts(name).ok_or_else(|| bench::RunError::Protocol(name.clone()))?;
-    if *asked == facts.isolation {
-        return Ok(());
-    }
-    Err(PropertyError::new(format!(
-        "--isolation {asked}: protocol {name} is {} and nothing else; leave the flag out",
-        facts.isolation
-    ))
-    .into())
 }
 
 struct RunWorkload<'a> {
@@ -56,13 +39,12 @@ impl WorkloadVisitor for RunWorkload<'_> {
             workload.operations_per_transaction(),
             DEFAULT_DURATION,
         );
-        let outputs = Outputs::open(output_files(arguments))?;
+        let outputs = Outputs::open(arguments.files.outputs())?;
         let measure = &arguments.measure;
         let engine = (arguments.engine.protocol.as_str(), arguments.engine.threads(&client));
         let seed = arguments.workload.seed();
         let plan = Plan {
             keep_interval_histograms: outputs.contains(Output::Hlog),
-            long_reader: arguments.long_reader,
             ..measure.plan(engine, arguments.reps, seed, &client, &ending)?
         };
         let asked = arguments.engine.threads.map(|threads| threads.resolve());
@@ -75,6 +57,7 @@ impl WorkloadVisitor for RunWorkload<'_> {
             workload: arguments.workload.shown_name(),
             properties: properties.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
             fingerprint: fingerprint::<W>(properties, plan.seed),
+            isolation: measure.isolation.clone(),
             label: client.label.clone(),
             notes,
             percentiles: client.percentiles.clone(),
@@ -87,17 +70,9 @@ impl WorkloadVisitor for RunWorkload<'_> {
     }
 }
 
-fn output_files(arguments: &RunArguments) -> Vec<(Output, std::path::PathBuf)> {
-    let RunArguments { json, csv, hgrm, hlog, .. } = arguments;
-    let files =
-        [(Output::Json, json), (Output::Csv, csv), (Output::Hgrm, hgrm), (Output::Hlog, hlog)];
-    files.into_iter().filter_map(|(output, path)| Some((output, path.clone()?))).collect()
-}
-
 fn replay_line(arguments: &RunArguments, plan: &Plan, shards: usize) -> String {
-    let mut engine = vec![("-t", plan.threads.to_string()), ("--protocol", plan.protocol.clone())];
-    engine.extend(plan.long_reader.map(|reader| ("--long-reader", reader.to_string())));
-    replay("run", &arguments.workload, plan, shards, &engine)
+    let engine = [("-t", plan.threads.to_string()), ("--protocol", plan.protocol.clone())];
+    replay("run", (&arguments.workload, &arguments.measure), plan, shards, &engine)
 }
 
 fn conclude(outcome: &Outcome) -> Result<(), Failure> {
@@ -116,7 +91,8 @@ mod tests {
     use crate::cli::arguments::{Arguments, Command};
     use crate::protocol::Protocol;
     use crate::workload::{
-        Finding, Footprint, KeyStream, LoadWatch, Moment, Preset, PropertyRow, Seed, TallyRow,
+        Finding, Footprint, KeyStream, LoadWatch, Moment, Preset, PropertyError, PropertyRow, Seed,
+        TallyRow,
     };
     use crate::{Error, Store, TransactionError};
     use clap::Parser;

@@ -2,10 +2,13 @@
 
 use super::arguments::{EngineArguments, MeasureArguments, ThreadCount, WorkloadArguments};
 use super::{Failure, contention};
-use crate::bench::{CLIENT_ROWS, ClientProperties, Limit, Pinning, Plan, RunError, Throttle};
+use crate::bench::{
+    CLIENT_ROWS, ClientProperties, Limit, PATIENCE, Pinning, Plan, RunError, Throttle,
+};
 use crate::workload::generator::fnv_fingerprint;
 use crate::workload::{
     Properties, PropertyError, PropertyRow, Seed, Workload, WorkloadVisitor, dispatch, presets,
+    visible,
 };
 use std::time::Duration;
 
@@ -111,8 +114,9 @@ impl MeasureArguments {
             latency: client.latency,
             interval: INTERVAL,
             audit_interval: client.audit_interval,
-            long_reader: None,
+            long_reader: self.long_reader,
             keep_interval_histograms: false,
+            patience: PATIENCE,
         };
         plan.check()?;
         Ok(plan)
@@ -144,7 +148,7 @@ impl MeasureArguments {
 /// The command line that does the same again; `more` are flags of this command alone.
 pub(super) fn replay(
     command: &str,
-    workload: &WorkloadArguments,
+    (workload, measure): (&WorkloadArguments, &MeasureArguments),
     plan: &Plan,
     shards: usize,
     more: &[(&str, String)],
@@ -164,6 +168,12 @@ pub(super) fn replay(
     add("--warmup", time(plan.warmup).replace(' ', ""));
     add("--seed", plan.seed.to_string());
     add("--shards", shards.to_string());
+    if let Some(level) = &measure.isolation {
+        add("--isolation", level.clone());
+    }
+    if let Some(reader) = plan.long_reader {
+        add("--long-reader", reader.to_string());
+    }
     contention::replay_flags(plan).for_each(|(flag, value)| add(flag, value.to_owned()));
     add("--pin", plan.pinning.to_string());
     add("--reps", plan.repetitions.to_string());
@@ -173,6 +183,7 @@ pub(super) fn replay(
 fn unknown_preset(name: &str) -> PropertyError {
     let known: Vec<&str> = presets().map(|preset| preset.name).collect();
     let known = known.join(", ");
+    let name = visible(name);
     PropertyError::new(format!(
         "-w {name}: choose one of {known}; a property file is given with -P"
     ))

@@ -67,6 +67,14 @@
 //! They certify as well. With snapshots alone one can see a state that no serial order has had
 //! (Fekete, O'Neil and O'Neil, SIGMOD Record 2004). They have no decision word.
 //!
+//! # Why this one and no `ssi`
+//!
+//! Serializable snapshot isolation (Cahill, Röhm and Fekete, SIGMOD 2008) comes to the same level
+//! from the same snapshots. Its writers have to find the *transactions* that have read what they
+//! overwrite, also such as have committed while somebody concurrent is still open: that takes a
+//! list of readers for each record, without a bound, and its reclamation, which is not small. The
+//! test above needs to know only *when* the last one has read: one word, raised and never freed.
+//!
 //! # Departures
 //!
 //! The paper's parallel commit lets transactions wait for each other's outcome; here nobody waits

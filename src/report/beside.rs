@@ -6,7 +6,6 @@ use super::format::{count, latency, percent, rate};
 use crate::bench::{AuditCounts, Audits, LongReaderFacts, Repetition, show_bytes};
 use crate::workload::Finding;
 use std::io::{self, Write};
-use std::time::Duration;
 
 /// How many audits held, what they cost, and what the last one found.
 pub(super) fn write_audits(
@@ -89,13 +88,12 @@ pub(super) fn write_long_reader(
 }
 
 fn drained(facts: &LongReaderFacts) -> String {
-    let LongReaderFacts { held, cut_short, refused, drains, .. } = facts;
-    let mut times: Vec<Duration> = drains.iter().flatten().copied().collect();
-    times.sort_unstable();
-    let mut told = match times.as_slice() {
-        [] => "never: use a longer -d or a shorter hold".to_owned(),
-        [.., longest] => {
-            let median = times[(times.len() - 1) / 2].as_nanos() as f64;
+    let LongReaderFacts { held, cut_short, refused, .. } = facts;
+    let times = facts.drain_times();
+    let mut told = match (facts.median_drain(), times.last()) {
+        (None, _) | (_, None) => "never: use a longer -d or a shorter hold".to_owned(),
+        (Some(median), Some(longest)) => {
+            let median = median.as_nanos() as f64;
             format!(
                 "of what it held up a tenth was left {} after its end (median of {}, longest {})",
                 latency(median),
@@ -104,7 +102,7 @@ fn drained(facts: &LongReaderFacts) -> String {
             )
         }
     };
-    let late = drains.len() - times.len();
+    let late = facts.late_drains();
     if late > 0 {
         told.push_str(&format!("; {late} rounds took longer than the hold, or than the run"));
     }

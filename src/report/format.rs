@@ -79,7 +79,9 @@ pub fn value(unit: Unit, number: f64) -> String {
         Unit::Each if number < 0.1 => format!("{number:.5}"),
         Unit::Each if number < 9.995 => format!("{number:.3}"),
         Unit::Each => three_digits(number),
-        Unit::Ratio | Unit::Word => ratio(number),
+        Unit::Count => count(number.round() as u64),
+        Unit::Seconds => format!("{number:.2} s"),
+        Unit::Ratio | Unit::Multiple | Unit::Word => ratio(number),
     }
 }
 

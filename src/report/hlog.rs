@@ -1,6 +1,6 @@
 //! The interval log: one histogram for each second and kind, as HdrHistogram's tools read it.
 
-use super::Report;
+use crate::bench::{Plan, Step};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
@@ -10,10 +10,29 @@ use std::time::{Duration, SystemTime};
 /// As in the Java implementation, the maximum is in milliseconds while the values are nanoseconds.
 const MAX_DIVISOR: f64 = 1e6;
 
-/// Writes the log. Tags are `protocol.KIND`.
-pub(super) fn write(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
-    let repetitions = &report.outcome.repetitions;
-    let start = repetitions[0].started;
+/// One repetition, as far as the log is about it.
+#[derive(Debug)]
+pub(super) struct Logged<'a> {
+    /// What the tags of its lines begin with.
+    pub(super) tag: String,
+    /// Names of the kinds of transaction.
+    pub(super) kinds: &'static [&'static str],
+    /// When the measurement began.
+    pub(super) started: SystemTime,
+    /// How long it lasted.
+    pub(super) elapsed: Duration,
+    /// The timeline.
+    pub(super) steps: &'a [Step],
+}
+
+/// Writes the log of repetitions that follow each other. Tags are `TAG.KIND`, where the protocol is
+/// a part of TAG.
+pub(super) fn write(
+    out: &mut dyn Write,
+    plan: &Plan,
+    repetitions: &[Logged<'_>],
+) -> io::Result<()> {
+    let start = repetitions.first().map_or(SystemTime::UNIX_EPOCH, |first| first.started);
     let seconds = since_epoch(start).as_secs_f64();
     let date = humantime::format_rfc3339_millis(start);
     writeln!(out, "#[Histogram log format version 1.3]")?;
@@ -32,17 +51,14 @@ pub(super) fn write(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> 
         .map_err(io::Error::other)?;
     for repetition in repetitions {
         let offset = since_epoch(repetition.started).saturating_sub(since_epoch(start));
-        for step in &repetition.steps {
-            let begin = report.plan.interval.saturating_mul(step.number as u32);
-            let length = report.plan.interval.min(repetition.elapsed.saturating_sub(begin));
+        for step in repetition.steps {
+            let begin = plan.interval.saturating_mul(step.number as u32);
+            let length = plan.interval.min(repetition.elapsed.saturating_sub(begin));
             for (kind, compressed) in &step.histograms {
                 let histogram: Histogram<u64> = Deserializer::new()
                     .deserialize(&mut compressed.as_slice())
                     .map_err(io::Error::other)?;
-                let tag = format!(
-                    "{}.{}",
-                    report.outcome.protocol.name, report.outcome.environment.kinds[*kind]
-                );
+                let tag = format!("{}.{}", repetition.tag, repetition.kinds[*kind]);
                 let tag = Tag::new(&tag).expect("names have neither commas nor spaces");
                 log.write_histogram(&histogram, offset + begin, length, Some(tag))
                     .map_err(|error| io::Error::other(error.to_string()))?;

@@ -41,7 +41,7 @@ fn document(report: &Report<'_>) -> Value {
         "label": facts.label,
         "workload": workload_value(facts, &outcome.environment),
         "protocol": protocol_value(protocol),
-        "config": config_value(plan, outcome.environment.shards, plan.threads.into()),
+        "config": config_value(plan, facts, &outcome.environment, plan.threads.into()),
         // As text too: many readers keep numbers in 53 bits.
         "seed": plan.seed.number(),
         "seed_text": plan.seed.to_string(),
@@ -112,7 +112,12 @@ pub(super) fn harness_value(environment: &Environment) -> Value {
 }
 
 /// What was to be done, but for the protocol; `threads` is a number or several.
-pub(super) fn config_value(plan: &Plan, shards: usize, threads: Value) -> Value {
+pub(super) fn config_value(
+    plan: &Plan,
+    facts: &RunFacts,
+    environment: &Environment,
+    threads: Value,
+) -> Value {
     let description = describe_loop(
         plan,
         &match &threads {
@@ -125,7 +130,10 @@ pub(super) fn config_value(plan: &Plan, shards: usize, threads: Value) -> Value 
         "duration_s": plan.limit.duration.map(|duration| duration.as_secs_f64()),
         "transactions": plan.limit.transactions,
         "warmup_s": plan.warmup.as_secs_f64(),
-        "shards": shards,
+        "isolation": facts.isolation,
+        "shards": environment.shards,
+        "tables": environment.tables.all,
+        "ordered_tables": environment.tables.ordered,
         "backoff": plan.backoff.name(),
         "pre_check": plan.contention.pre_check,
         "write_order": plan.contention.write_order.name(),
@@ -179,7 +187,7 @@ fn repetition_value(report: &Report<'_>, repetition: &Repetition) -> Value {
     })
 }
 
-fn long_reader_value(facts: &LongReaderFacts) -> Value {
+pub(super) fn long_reader_value(facts: &LongReaderFacts) -> Value {
     let peak = |peak: &Peak| {
         json!({
             "surplus_versions": peak.surplus_versions,

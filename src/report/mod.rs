@@ -17,7 +17,9 @@ pub use sink::{Output, OutputError, Outputs, WriteOutput};
 pub use table::write_table;
 pub use warnings::warnings;
 
-use crate::bench::{Outcome, Plan, Repetition};
+use crate::Backoff;
+use crate::bench::{Outcome, Plan, Repetition, TableCounts};
+use hlog::Logged;
 use std::io::{self, Write};
 
 /// What the command knows about a run besides the plan.
@@ -29,6 +31,8 @@ pub struct RunFacts {
     pub properties: Vec<(String, String)>,
     /// A hash of everything that decides the requests.
     pub fingerprint: u64,
+    /// The isolation level that was asked for, if one was.
+    pub isolation: Option<String>,
     /// The user's text.
     pub label: String,
     /// What the user should know about how the settings were read.
@@ -64,8 +68,10 @@ impl Report<'_> {
             Output::Json => json::write(out, self),
             Output::Csv => csv::write(out, self),
             Output::Hgrm => hgrm::write(out, &self.shown().latencies(self.plan).histogram),
-            Output::Hlog => hlog::write(out, self),
-            Output::Markdown => Err(io::Error::other("a run has no report in Markdown")),
+            Output::Hlog => hlog::write(out, self.plan, &self.logged()),
+            Output::Markdown | Output::CellHgrm { .. } => {
+                Err(io::Error::other("a run has no such report"))
+            }
         }
     }
 
@@ -77,11 +83,22 @@ impl Report<'_> {
     }
 
     fn shown_index(&self) -> usize {
-        let repetitions = &self.outcome.repetitions;
-        let mut order: Vec<usize> = (0..repetitions.len()).collect();
-        let throughput = |index: &usize| repetitions[*index].throughput();
-        order.sort_by(|a, b| throughput(a).total_cmp(&throughput(b)));
-        order[(order.len() - 1) / 2]
+        let repetitions = self.outcome.repetitions.iter();
+        let throughput: Vec<f64> = repetitions.map(Repetition::throughput).collect();
+        lower_median(&throughput).expect("an outcome has a repetition")
+    }
+
+    /// What the interval log is of.
+    fn logged(&self) -> Vec<Logged<'_>> {
+        let Outcome { protocol, environment, repetitions } = self.outcome;
+        let logged = repetitions.iter().map(|repetition| Logged {
+            tag: protocol.name.to_owned(),
+            kinds: environment.kinds,
+            started: repetition.started,
+            elapsed: repetition.elapsed,
+            steps: &repetition.steps,
+        });
+        logged.collect()
     }
 
     /// The usual percentiles and those that were asked for, in ascending order.
@@ -96,6 +113,23 @@ impl Report<'_> {
     /// Whether starts are scheduled, so that latency from the intended start exists.
     fn has_schedule(&self) -> bool {
         self.plan.throttle.is_some()
+    }
+}
+
+/// The place of the median; of the lower one of two.
+fn lower_median(values: &[f64]) -> Option<usize> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+    order.get(order.len().saturating_sub(1) / 2).copied()
+}
+
+/// The indexes of a workload's tables.
+fn describe_index(tables: TableCounts) -> String {
+    let TableCounts { all, ordered } = tables;
+    match ordered {
+        0 => "hash index".to_owned(),
+        _ if ordered == all => "hash index and ordered index".to_owned(),
+        _ => format!("hash index, {ordered} of {all} tables with an ordered index too"),
     }
 }
 
@@ -117,7 +151,10 @@ fn describe_loop(plan: &Plan, threads: &str) -> String {
 
 /// What is done about contention, by protocols of which some heed the settings, or none.
 fn describe_contention(plan: &Plan, heeded: bool) -> String {
-    let backoff = format!("{} back-off", plan.backoff.name());
+    let backoff = match plan.backoff {
+        Backoff::None => "no back-off".to_owned(),
+        policy => format!("{} back-off", policy.name()),
+    };
     if !heeded {
         return backoff;
     }

@@ -14,6 +14,13 @@ pub enum Output {
     Csv,
     /// The percentile distribution.
     Hgrm,
+    /// That of one protocol and one number of threads of a comparison, by their places in its plan.
+    CellHgrm {
+        /// The protocol's place.
+        protocol: usize,
+        /// The place of the number of threads.
+        threads: usize,
+    },
     /// The interval log.
     Hlog,
     /// The tables as Markdown.
@@ -27,7 +34,7 @@ impl Output {
         match self {
             Output::Json => "--json",
             Output::Csv => "--csv",
-            Output::Hgrm => "--hgrm",
+            Output::Hgrm | Output::CellHgrm { .. } => "--hgrm",
             Output::Hlog => "--hlog",
             Output::Markdown => "--markdown",
         }

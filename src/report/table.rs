@@ -2,7 +2,8 @@
 
 use super::basis::{self, line};
 use super::format::{count, latency, percent, percentile, rate};
-use super::{Report, beside, describe_contention, describe_loop, describe_threads, warnings};
+use super::{Report, beside, describe_contention, describe_loop, warnings};
+use super::{describe_index, describe_threads};
 use crate::AbortReason;
 use crate::bench::{KindStats, Latencies, Repetition, show_bytes};
 use crate::workload::{End, TallyRole};
@@ -50,7 +51,8 @@ fn write_basis(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
     )?;
     let shards = environment.shards;
     let contention = describe_contention(plan, protocol.heeds_contention);
-    let store = format!("hash index, {shards} shard(s), retries until commit, {contention}");
+    let index = describe_index(environment.tables);
+    let store = format!("{index}, {shards} shard(s), retries until commit, {contention}");
     line(out, "store", &store)?;
     line(out, "loop", &describe_loop(plan, &describe_threads(plan.threads)))?;
     line(out, "seed", &plan.seed.to_string())?;

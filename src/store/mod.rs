@@ -194,6 +194,15 @@ impl<P: Protocol> Store<P> {
         self.core.ring.shards()
     }
 
+    /// How many tables there are, those of secondary indexes included, and how many are ordered.
+    #[cfg(feature = "cli")]
+    pub(crate) fn table_counts(&self) -> (usize, usize) {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let tables = (0..names.numbers).map(|number| self.core.tables.get(number as u16));
+        let ordered = tables.filter(|table| table.is_ordered()).count();
+        (names.numbers, ordered)
+    }
+
     /// Where timestamps come from: the processor's time-stamp counter or a shared counter.
     #[must_use]
     pub fn clock_name(&self) -> &'static str {

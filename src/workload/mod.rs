@@ -18,6 +18,7 @@ pub mod voter;
 pub mod ycsb;
 
 pub use generator::Fingerprint;
+pub(crate) use properties::visible;
 pub use properties::{Properties, PropertyError, PropertyRow, Rule};
 pub use seed::{Purpose, Random, Seed};
 

@@ -133,7 +133,10 @@ impl Properties {
                 self.set(name.trim(), value, "-p");
                 Ok(())
             }
-            _ => Err(PropertyError(format!("-p {argument}: write it as -p name=value"))),
+            _ => {
+                let shown = visible(argument);
+                Err(PropertyError(format!("-p {shown}: write it as -p name=value")))
+            }
         }
     }
 
@@ -269,6 +272,11 @@ fn unknown(name: &str, origin: &str, rows: &[PropertyRow]) -> PropertyError {
         None => "`chronolith list properties` shows the known ones".to_owned(),
     };
     PropertyError(format!("unknown property {name} ({origin}): {hint}"))
+}
+
+/// A word of the user's in a line that complains about it: an empty one has to be seen.
+pub(crate) fn visible(word: &str) -> &str {
+    if word.is_empty() { "''" } else { word }
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! Runs the built binary and looks at what it says.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
@@ -39,4 +43,21 @@ pub fn fails(output: &Output, part: &str) {
 
 pub fn parse_json(path: &std::path::Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("the file was written")).expect("valid JSON")
+}
+
+/// The headings of the tables in a report: of each, the first word of its first cell.
+#[allow(dead_code, reason = "not every test file looks at tables")]
+pub fn headings(report: &str) -> Vec<String> {
+    let lines: Vec<&str> = report.lines().collect();
+    let heads =
+        lines.windows(2).filter(|pair| pair[0].starts_with('|') && pair[1].starts_with("|-"));
+    let cells = heads.flat_map(|pair| pair[0].trim_matches('|').split('|'));
+    cells.map(|cell| cell.split(',').next().unwrap_or_default().trim().to_owned()).collect()
+}
+
+/// The histogram of a line of an interval log.
+#[allow(dead_code, reason = "not every test file looks at logs")]
+pub fn logged(encoded: &str) -> Histogram<u64> {
+    let bytes = STANDARD.decode(encoded).expect("base 64");
+    Deserializer::new().deserialize(&mut bytes.as_slice()).expect("a histogram")
 }

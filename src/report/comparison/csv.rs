@@ -3,7 +3,7 @@
 
 use super::ComparisonReport;
 use super::summary::{Row, Standing};
-use crate::bench::{Derived, METRICS, Metric, Source, measured};
+use crate::bench::{Derived, METRICS, Metric, Source, beside, measured};
 use std::io::{self, Write};
 
 /// What stands in the column of the repetition where a row is about all of them.
@@ -12,7 +12,7 @@ const ALL: &str = "all";
 /// Writes the rows, with a header.
 pub(super) fn write(out: &mut dyn Write, report: &ComparisonReport<'_>) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(header()).map_err(io::Error::other)?;
+    csv.write_record(header(report)).map_err(io::Error::other)?;
     for (place, standing) in report.standings.iter().enumerate() {
         for row in &standing.rows {
             for record in records(report, place, standing, row) {
@@ -23,11 +23,14 @@ pub(super) fn write(out: &mut dyn Write, report: &ComparisonReport<'_>) -> io::R
     csv.flush()
 }
 
-fn header() -> Vec<String> {
+fn header(report: &ComparisonReport<'_>) -> Vec<String> {
     let mut header = vec!["workload", "fingerprint", "seed", "threads", "protocol", "strict"];
     header.extend(["isolation", "progress", "repetition", "requests"]);
     let mut header: Vec<String> = header.into_iter().map(str::to_owned).collect();
     header.extend(measured().map(|(metric, _)| metric.column.to_owned()));
+    if report.plan.plan.long_reader.is_some() {
+        header.extend(beside().map(|(metric, _)| metric.column.to_owned()));
+    }
     header.extend(derived().flat_map(derived_columns));
     header.push("p_uncorrected".to_owned());
     header.push("failed".to_owned());
@@ -37,7 +40,7 @@ fn header() -> Vec<String> {
 /// The derived metrics that are numbers.
 fn derived() -> impl Iterator<Item = &'static Metric> {
     METRICS.iter().filter(|metric| match metric.source {
-        Source::Measured(_) => false,
+        Source::Measured(_) | Source::Beside(_) | Source::Fact => false,
         Source::Derived(derived) => !matches!(derived, Derived::Isolation | Derived::Progress),
     })
 }
@@ -73,23 +76,31 @@ fn records(
             requests,
         ]
     };
-    let empty = || vec![String::new(); header().len()];
+    let width = header(report).len();
     let pad = |mut record: Vec<String>| {
-        record.extend(empty().into_iter().skip(record.len()));
+        record.resize(width, String::new());
         record
     };
+    let with_readers = report.plan.plan.long_reader.is_some();
     let mut records = Vec::new();
     if let Some(medians) = &row.medians {
         for block in &report.comparison.blocks {
             let round = &block.rounds[place];
             let requests = format!("{:016x}", round.requests);
             let mut record = start(block.number.to_string(), requests);
-            let values = round.cells[row.protocol].iter().flat_map(|cell| &cell.values);
-            record.extend(values.map(f64::to_string));
+            if let Some(cell) = &round.cells[row.protocol] {
+                record.extend(cell.values.iter().map(f64::to_string));
+                let readers = cell.beside().filter(|_| with_readers);
+                record.extend(readers.map(|(_, value)| show(value)));
+            }
             records.push(pad(record));
         }
         let mut record = start(ALL.to_owned(), format!("{:016x}", report.requests()));
         record.extend(medians.iter().map(f64::to_string));
+        if with_readers {
+            let readers = report.beside(standing, row).into_iter();
+            record.extend(readers.map(|(_, median)| show(median)));
+        }
         record.extend(conclusions(row));
         records.push(pad(record));
     } else {
@@ -102,11 +113,14 @@ fn records(
     records
 }
 
+fn show(value: Option<f64>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
 /// The derived numbers, in the order of their columns.
 fn conclusions(row: &Row) -> Vec<String> {
     let effect = row.throughput();
     let interval = effect.and_then(|effect| effect.interval);
-    let show = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     let mut numbers: Vec<String> = derived()
         .flat_map(|metric| match metric.source {
             Source::Derived(Derived::Ratio) => vec![show(effect.map(|effect| effect.estimate))],

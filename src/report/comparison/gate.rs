@@ -2,6 +2,7 @@
 
 use super::summary::Effect;
 use crate::bench::{Metric, Scale, measured, metric, nearest_metric};
+use crate::workload::visible;
 use std::fmt;
 
 /// A bound like `throughput>-5%`.
@@ -62,10 +63,14 @@ impl Gate {
     /// A sentence that says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, GateError> {
         let fail = |problem: &str| {
+            let shown = visible(text.trim());
             GateError(format!(
-                "--gate {text}: {problem}; write it like 'throughput>-5%' or 'p99<+10%'"
+                "--gate {shown}: {problem}; write it like 'throughput>-5%' or 'p99<+10%'"
             ))
         };
+        if text.trim().is_empty() {
+            return Err(fail("it is empty"));
+        }
         let at = text.find(['<', '>']).ok_or_else(|| fail("it has neither < nor >"))?;
         let (name, rest) = (text[..at].trim(), text[at + 1..].trim());
         let (index, metric, scale) = find(name).map_err(|problem| fail(&problem))?;
@@ -104,15 +109,13 @@ impl Gate {
 }
 
 fn find(name: &str) -> Result<(usize, &'static Metric, Scale), String> {
+    let Some(found) = metric(name) else {
+        return Err(unknown_metric(name));
+    };
     let measured = measured().enumerate();
     let mut rows = measured.map(|(index, (metric, measure))| (index, metric, measure.scale));
-    if let Some(row) = rows.find(|(_, metric, _)| metric.name == name) {
-        return Ok(row);
-    }
-    if metric(name).is_some() {
-        return Err(format!("{name} is not measured in each repetition, so it has no bounds"));
-    }
-    Err(unknown_metric(name))
+    rows.find(|(_, metric, _)| metric.name == found.name)
+        .ok_or_else(|| format!("{name} is not compared by itself, so it has no bounds"))
 }
 
 /// The sentence about a metric that nobody knows.
@@ -122,7 +125,10 @@ pub fn unknown_metric(name: &str) -> String {
         Some(nearest) => format!("did you mean {nearest}?"),
         None => "`chronolith list metrics` shows the known ones".to_owned(),
     };
-    format!("there is no metric {name}: {hint}")
+    match name {
+        "" => "the name of a metric is missing: `chronolith list metrics` shows them".to_owned(),
+        _ => format!("there is no metric {name}: {hint}"),
+    }
 }
 
 #[cfg(test)]
@@ -151,6 +157,9 @@ mod tests {
         assert_eq!(rule(1.05, 1.15), Ruling::Inconclusive);
         assert_eq!(rule(1.11, 1.15), Ruling::Failed);
 
+        // A metric answers to all its names.
+        assert_eq!(Gate::parse("goodput>-5%").expect("valid").metric, "throughput");
+
         let gate = Gate::parse("abort-rate<10%").expect("valid");
         assert_eq!(gate.bound, 0.1);
         // Nothing is below itself: a bound that is met exactly is not kept.
@@ -161,12 +170,13 @@ mod tests {
     #[test]
     fn a_bad_gate_is_one_clear_line() {
         for (text, part) in [
-            ("", "neither < nor >"),
+            ("", "--gate '': it is empty; write it like"),
             ("throughput", "neither < nor >"),
             ("throughput=5%", "neither < nor >"),
             ("thruput>-5%", "did you mean throughput?"),
             ("zzz>-5%", "list metrics"),
-            (">5%", "there is no metric"),
+            (">5%", "the name of a metric is missing"),
+            ("drain<5%", "has no bounds"),
             ("throughput>", "no % at its end"),
             ("throughput>-5", "no % at its end"),
             ("throughput>five%", "no number"),

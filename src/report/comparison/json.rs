@@ -8,8 +8,8 @@ use super::{ComparisonReport, EQUAL_FOR_ALL, Verdict};
 use crate::bench::inference::{CONFIDENCE, POWER};
 use crate::bench::{Block, Cell, Derived, METRICS, Round, Source, measured};
 use crate::report::json::{
-    clock_value, config_value, counts_value, harness_value, machine_value, protocol_value,
-    skew_value, workload_value,
+    clock_value, config_value, counts_value, harness_value, long_reader_value, machine_value,
+    protocol_value, skew_value, workload_value,
 };
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
@@ -35,7 +35,7 @@ fn document(report: &ComparisonReport<'_>) -> Value {
         "protocols": list(&mut comparison.protocols.iter().map(protocol_value)),
         "baseline": plan.plan.protocol,
         "equal_for_all": EQUAL_FOR_ALL,
-        "config": config_value(&plan.plan, environment.shards, json!(plan.threads)),
+        "config": config_value(&plan.plan, facts, environment, json!(plan.threads)),
         // As text too: many readers keep numbers in 53 bits.
         "seed": plan.plan.seed.number(),
         "seed_text": plan.plan.seed.to_string(),
@@ -68,7 +68,15 @@ fn document(report: &ComparisonReport<'_>) -> Value {
 }
 
 fn standing_value(report: &ComparisonReport<'_>, standing: &Standing) -> Value {
-    let rows: Vec<Value> = standing.rows.iter().map(|row| row_value(report, row)).collect();
+    let mut rows: Vec<Value> = standing.rows.iter().map(|row| row_value(report, row)).collect();
+    for (value, row) in rows.iter_mut().zip(&standing.rows) {
+        let beside = report.beside(standing, row).into_iter();
+        let beside = beside.map(|(metric, median)| (metric.column.to_owned(), json!(median)));
+        value["long_reader"] = match report.plan.plan.long_reader {
+            Some(_) => Value::Object(beside.collect()),
+            None => Value::Null,
+        };
+    }
     json!({ "threads": standing.threads, "rows": rows })
 }
 
@@ -166,5 +174,6 @@ fn cell_value(report: &ComparisonReport<'_>, cell: &Cell) -> Value {
         "committed_by_kind": named(&mut environment.kinds.iter().copied(), &cell.committed),
         "tallies": named(&mut environment.tally_rows.iter().map(|row| row.name), &cell.tallies),
         "values": by_column(&cell.values),
+        "long_reader": cell.long_reader.as_ref().map(long_reader_value),
     })
 }

@@ -10,12 +10,18 @@ pub use gate::{Gate, GateError, Ruling, unknown_metric};
 pub use summary::{Effect, Row, Significance, Standing, summarise};
 pub use table::write_table;
 
+use super::hlog::Logged;
 use super::warnings::too_short;
 use super::warnings::{busy_machine, debug_build, governor, harness_heavy, too_many_threads};
-use super::{Output, RunFacts};
-use crate::bench::inference::{CONFIDENCE, pairs_needed};
-use crate::bench::{Comparison, ComparisonPlan, Flaw, Plan, ProtocolFacts};
+use super::{Output, RunFacts, hgrm, hlog, lower_median};
+use crate::bench::inference::{CONFIDENCE, median, pairs_needed};
+use crate::bench::{
+    Cell, Comparison, ComparisonPlan, Flaw, Latencies, Metric, Plan, ProtocolFacts, beside,
+    measured,
+};
 use crate::workload::Fingerprint;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
 use std::io::{self, Write};
 
 /// What is the same for every protocol of a comparison (the "basis factors" of Huang et al.,
@@ -93,9 +99,11 @@ impl<'a> ComparisonReport<'a> {
             Output::Json => json::write(out, self),
             Output::Csv => csv::write(out, self),
             Output::Markdown => table::write_markdown(out, self),
-            Output::Hgrm | Output::Hlog => {
-                Err(io::Error::other("a comparison keeps no histograms"))
+            Output::CellHgrm { protocol, threads } => {
+                hgrm::write(out, &self.latencies(protocol, threads)?)
             }
+            Output::Hlog => hlog::write(out, &self.plan.plan, &self.logged()),
+            Output::Hgrm => Err(io::Error::other("a comparison has one for each protocol")),
         }
     }
 
@@ -115,6 +123,61 @@ impl<'a> ComparisonReport<'a> {
 
     fn is_baseline(&self, row: &Row) -> bool {
         row.protocol == self.plan.baseline()
+    }
+
+    /// The repetitions of one protocol at one number of threads, by their places in the plan; none
+    /// of one that failed.
+    fn cells(&self, protocol: usize, threads: usize) -> impl Iterator<Item = &Cell> {
+        let sound = self.comparison.flaws[protocol].is_none();
+        let blocks = self.comparison.blocks.iter().filter(move |_| sound);
+        blocks.filter_map(move |block| block.rounds[threads].cells[protocol].as_ref())
+    }
+
+    /// What the long readers cost a protocol: the medians over the repetitions.
+    fn beside(&self, standing: &Standing, row: &Row) -> Vec<(&'static Metric, Option<f64>)> {
+        let place = self.plan.threads.iter().position(|threads| *threads == standing.threads);
+        let place = place.expect("each standing is one of the plan's numbers of threads");
+        let values: Vec<Vec<Option<f64>>> = self
+            .cells(row.protocol, place)
+            .map(|cell| cell.beside().map(|(_, value)| value).collect())
+            .collect();
+        let medians = beside().enumerate().map(|(index, (metric, _))| {
+            let values: Vec<f64> = values.iter().filter_map(|values| values[index]).collect();
+            (metric, median(&values))
+        });
+        medians.collect()
+    }
+
+    /// The latencies of the repetition that is the median by throughput. Those of a protocol that
+    /// failed are none.
+    fn latencies(&self, protocol: usize, threads: usize) -> io::Result<Histogram<u64>> {
+        let cells: Vec<&Cell> = self.cells(protocol, threads).collect();
+        let throughput = measured().position(|(metric, _)| metric.name == "throughput");
+        let throughput = throughput.expect("throughput is measured");
+        let rates: Vec<f64> = cells.iter().map(|cell| cell.values[throughput]).collect();
+        let shown = lower_median(&rates).and_then(|index| cells[index].latencies.as_ref());
+        let Some(compressed) = shown else {
+            return Ok(Latencies::default().histogram);
+        };
+        Deserializer::new().deserialize(&mut compressed.as_slice()).map_err(io::Error::other)
+    }
+
+    /// What the interval log is of: every repetition, in the order in which they ran.
+    fn logged(&self) -> Vec<Logged<'_>> {
+        let places = (0..self.plan.threads.len())
+            .flat_map(|threads| (0..self.plan.protocols.len()).map(move |name| (name, threads)));
+        let logged = places.flat_map(|(protocol, threads)| {
+            self.cells(protocol, threads).map(move |cell| Logged {
+                tag: self.plan.cell_name(protocol, threads),
+                kinds: self.comparison.environment.kinds,
+                started: cell.started,
+                elapsed: cell.elapsed,
+                steps: &cell.steps,
+            })
+        });
+        let mut logged: Vec<Logged<'_>> = logged.collect();
+        logged.sort_by_key(|logged| logged.started);
+        logged
     }
 
     /// Repetitions that every protocol has completed.

@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::bench::{Cell, Counts, Load, Round};
     use crate::workload::Seed;
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     fn cell(throughput: f64) -> Cell {
         // Every number is the throughput, but for one that is 0.
@@ -180,6 +180,10 @@ mod tests {
             committed: Vec::new(),
             tallies: Vec::new(),
             values,
+            long_reader: None,
+            started: SystemTime::UNIX_EPOCH,
+            steps: Vec::new(),
+            latencies: None,
         }
     }
 

@@ -3,11 +3,11 @@
 use super::summary::{Effect, Row, Standing};
 use super::{ComparisonReport, EQUAL_FOR_ALL, Ruling, Verdict};
 use crate::bench::inference::{CONFIDENCE, POWER};
-use crate::bench::{Derived, METRICS, Metric, Scale, Source, measured};
+use crate::bench::{Derived, METRICS, Metric, Scale, Source, beside, measured};
 use crate::report::basis::{line, write_machine, write_workload};
 use crate::report::format::{latency, percent, probability, ratio, value};
 use crate::report::table::plain_table;
-use crate::report::{describe_contention, describe_loop, describe_threads};
+use crate::report::{describe_contention, describe_index, describe_loop, describe_threads};
 use comfy_table::CellAlignment;
 use std::io::{self, Write};
 
@@ -20,6 +20,10 @@ pub fn write_table(out: &mut dyn Write, report: &ComparisonReport<'_>) -> io::Re
     for standing in &report.standings {
         writeln!(out)?;
         writeln!(out, "{}", standing_table(report, standing))?;
+        if let Some(table) = beside_table(report, standing) {
+            writeln!(out)?;
+            writeln!(out, "{table}")?;
+        }
     }
     writeln!(out)?;
     for (label, text) in foot(report) {
@@ -42,6 +46,9 @@ pub(super) fn write_markdown(out: &mut dyn Write, report: &ComparisonReport<'_>)
     for standing in &report.standings {
         writeln!(out, "\n## {}\n", describe_threads(standing.threads))?;
         writeln!(out, "{}", standing_table(report, standing))?;
+        if let Some(table) = beside_table(report, standing) {
+            writeln!(out, "\n{table}")?;
+        }
     }
     writeln!(out)?;
     for (label, text) in foot(report) {
@@ -60,7 +67,8 @@ fn write_head(out: &mut dyn Write, report: &ComparisonReport<'_>) -> io::Result<
     let shards = environment.shards;
     let heeded = comparison.protocols.iter().any(|protocol| protocol.heeds_contention);
     let contention = describe_contention(&plan.plan, heeded);
-    let store = format!("hash index, {shards} shard(s), a fresh one for each repetition");
+    let index = describe_index(environment.tables);
+    let store = format!("{index}, {shards} shard(s), a fresh one for each repetition");
     line(out, "store", &format!("{store}, {contention}"))?;
     let threads: Vec<String> = plan.threads.iter().map(usize::to_string).collect();
     let threads = match plan.threads[..] {
@@ -68,6 +76,11 @@ fn write_head(out: &mut dyn Write, report: &ComparisonReport<'_>) -> io::Result<
         _ => format!("{} threads in turn", threads.join(", ")),
     };
     line(out, "loop", &describe_loop(&plan.plan, &threads))?;
+    if let Some(reader) = plan.plan.long_reader {
+        let text =
+            "idle, in rounds; each repetition is run without it first, on a store of its own";
+        line(out, "long reader", &format!("{reader}, {text}"))?;
+    }
     line(out, "seed", &format!("{}; each repetition has one of its own from it", plan.plan.seed))?;
     line(
         out,
@@ -92,9 +105,12 @@ fn describe_length(report: &ComparisonReport<'_>) -> String {
     time.into_iter().chain(count).collect::<Vec<_>>().join(" or ")
 }
 
-/// The metrics that tables show.
+/// The metrics that the table of a comparison shows.
 fn columns() -> impl Iterator<Item = &'static Metric> {
-    METRICS.iter().filter(|metric| !metric.heading.is_empty())
+    METRICS.iter().filter(|metric| {
+        let is_there = matches!(metric.source, Source::Measured(_) | Source::Derived(_));
+        is_there && !metric.heading.is_empty()
+    })
 }
 
 /// Columns in the order of a reader's questions: how fast, compared with what, at what price, and
@@ -104,7 +120,7 @@ fn ordered_columns() -> Vec<&'static Metric> {
         Source::Measured(_) if metric.name == "throughput" => 0,
         Source::Derived(Derived::Isolation | Derived::Progress) => 3,
         Source::Derived(_) => 1,
-        Source::Measured(_) => 2,
+        _ => 2,
     };
     let mut columns: Vec<_> = columns().collect();
     columns.sort_by_key(rank);
@@ -139,6 +155,39 @@ fn standing_table(report: &ComparisonReport<'_>, standing: &Standing) -> comfy_t
     table
 }
 
+/// What the long readers cost each protocol, the fastest first; nothing without such readers.
+fn beside_table(report: &ComparisonReport<'_>, standing: &Standing) -> Option<comfy_table::Table> {
+    let reader = report.plan.plan.long_reader?;
+    let threads = describe_threads(standing.threads);
+    let mut header = vec![format!("protocol, {threads}, beside {reader}")];
+    header.extend(beside().map(|(metric, _)| metric.heading.to_owned()));
+    let mut table = plain_table(header);
+    for row in &standing.rows {
+        let mut cells = vec![report.facts_of(row).name.to_owned()];
+        cells.extend(report.beside(standing, row).into_iter().map(|(metric, median)| {
+            median.map_or_else(|| NOTHING.to_owned(), |median| value(metric.unit, median))
+        }));
+        table.add_row(cells);
+    }
+    Some(table)
+}
+
+/// What an open reader holds up, by the protocols of which that is true.
+fn describe_readers(report: &ComparisonReport<'_>) -> Vec<String> {
+    let mut meanings: Vec<(&'static str, Vec<&str>)> = Vec::new();
+    for (place, protocol) in report.comparison.protocols.iter().enumerate() {
+        let cell = (0..report.plan.threads.len()).find_map(|at| report.cells(place, at).next());
+        let Some(facts) = cell.and_then(|cell| cell.long_reader.as_ref()) else { continue };
+        match meanings.iter_mut().find(|(meaning, _)| *meaning == facts.meaning) {
+            Some((_, names)) => names.push(protocol.name),
+            None => meanings.push((facts.meaning, vec![protocol.name])),
+        }
+    }
+    let told =
+        meanings.into_iter().map(|(meaning, names)| format!("{}: {meaning}", names.join(", ")));
+    told.collect()
+}
+
 fn is_word(metric: &Metric) -> bool {
     matches!(metric.source, Source::Derived(Derived::Isolation | Derived::Progress))
 }
@@ -164,6 +213,7 @@ fn cell(report: &ComparisonReport<'_>, row: &Row, metric: &Metric) -> String {
         Source::Derived(Derived::Detectable) => {
             row.throughput().and_then(|effect| effect.detectable).map(ratio)
         }
+        Source::Beside(_) | Source::Fact => None,
     };
     shown.unwrap_or_else(|| NOTHING.to_owned())
 }
@@ -176,6 +226,7 @@ fn range((low, high): (f64, f64)) -> String {
 fn foot(report: &ComparisonReport<'_>) -> Vec<(&'static str, String)> {
     let mut lines = vec![("read", describe_reading(report))];
     lines.extend(describe_power(report).map(|text| ("power", text)));
+    lines.extend(describe_readers(report).into_iter().map(|text| ("long reader", text)));
     let gates = report.verdicts.chunk_by(|a, b| a.gate == b.gate && a.threads == b.threads);
     lines.extend(gates.flat_map(describe_gate).map(|text| ("gate", text)));
     lines.extend(report.facts.notes.iter().map(|note| ("note", note.clone())));
