@@ -3,15 +3,15 @@
 //!
 //! `cargo bench --no-default-features --bench instructions`
 //!
-//! A hash table with 8-byte keys and values, one thread, ten operations a transaction, keys uniform
-//! over [`RECORDS`]. The program runs itself under valgrind with N and with 2N transactions and
-//! takes the difference. callgrind counts inside [`measured`] alone: the load, the drawing of the
-//! keys and above all the calibration of the store's clock are outside, whose threads spin for each
-//! other and so never execute the same number of instructions twice. The counts are of user-space
-//! instructions: neither time nor cache misses. The clock is named, because valgrind may hide what
-//! the store looks for.
+//! 8-byte keys and values in a hash table, or for ranges in an ordered one, one thread, ten
+//! operations a transaction, keys uniform over [`RECORDS`]. The program runs itself under valgrind
+//! with N and with 2N transactions and takes the difference. callgrind counts inside [`measured`]
+//! alone: the load, the drawing of the keys and above all the calibration of the store's clock are
+//! outside, whose threads spin for each other and so never execute the same number of instructions
+//! twice. The counts are of user-space instructions: neither time nor cache misses. The clock is
+//! named, because valgrind may hide what the store looks for.
 
-use chronolith::{Store, Table, TransactionError};
+use chronolith::{OrderedTable, Store, Table, TransactionError};
 use std::hint::black_box;
 use std::io::ErrorKind;
 use std::process::{Command, ExitCode};
@@ -20,6 +20,8 @@ use std::process::{Command, ExitCode};
 const RECORDS: u64 = 100_000;
 /// Operations in a transaction.
 const OPERATIONS: usize = 10;
+/// Entries of a range.
+const RANGE: usize = 10;
 /// Transactions in the shorter run; the longer one has twice as many.
 const TRANSACTIONS: usize = 20_000;
 /// Transactions before the loop, so that every path has been taken once.
@@ -32,8 +34,15 @@ const COUNTED: &str = "--counted";
 const CLOCK: &str = "clock: ";
 
 type Keys = [u64; OPERATIONS];
+
+/// The tables of a run, of which only the one that its case works on has records.
+struct Tables {
+    hashed: Table<u64, u64>,
+    ordered: OrderedTable<u64, u64>,
+}
+
 /// Runs one transaction.
-type Run = fn(&Store, &Table<u64, u64>, &Keys) -> Result<(), TransactionError>;
+type Run = fn(&Store, &Tables, &Keys) -> Result<(), TransactionError>;
 
 #[derive(Clone, Copy)]
 struct Case {
@@ -41,58 +50,75 @@ struct Case {
     what: &'static str,
     /// The most instructions that the project allows itself.
     target: Option<u64>,
+    /// Whether it works on the ordered table.
+    ordered: bool,
     run: Run,
 }
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 5] = [
     Case {
         name: "read-modify-write",
         what: "transact: 5 gets, 5 read-modify-writes",
         target: Some(4_000),
+        ordered: false,
         run: read_modify_write,
     },
-    Case { name: "reads", what: "view: 10 gets", target: Some(1_600), run: reads },
-    Case { name: "batch", what: "view: get_many of 10", target: None, run: batch },
-    Case { name: "empty", what: "view: nothing", target: None, run: empty },
+    Case { name: "reads", what: "view: 10 gets", target: Some(1_600), ordered: false, run: reads },
+    Case { name: "batch", what: "view: get_many of 10", target: None, ordered: false, run: batch },
+    Case {
+        name: "ranges",
+        what: "view: 10 ranges of 10, ordered table",
+        target: None,
+        ordered: true,
+        run: ranges,
+    },
+    Case { name: "empty", what: "view: nothing", target: None, ordered: false, run: empty },
 ];
 
-fn read_modify_write(
-    store: &Store,
-    table: &Table<u64, u64>,
-    keys: &Keys,
-) -> Result<(), TransactionError> {
+fn read_modify_write(store: &Store, tables: &Tables, keys: &Keys) -> Result<(), TransactionError> {
     store.transact(|tx| {
         for (place, key) in keys.iter().enumerate() {
             if place % 2 == 0 {
-                black_box(tx.get(table, key)?);
+                black_box(tx.get(&tables.hashed, key)?);
             } else {
-                tx.update(table, key, |value| value.wrapping_add(1))?;
+                tx.update(&tables.hashed, key, |value| value.wrapping_add(1))?;
             }
         }
         Ok(())
     })
 }
 
-fn reads(store: &Store, table: &Table<u64, u64>, keys: &Keys) -> Result<(), TransactionError> {
+fn reads(store: &Store, tables: &Tables, keys: &Keys) -> Result<(), TransactionError> {
     store.view(|tx| {
         for key in keys {
-            black_box(tx.get(table, key)?);
+            black_box(tx.get(&tables.hashed, key)?);
         }
         Ok(())
     })
 }
 
-fn batch(store: &Store, table: &Table<u64, u64>, keys: &Keys) -> Result<(), TransactionError> {
+fn batch(store: &Store, tables: &Tables, keys: &Keys) -> Result<(), TransactionError> {
     store.view(|tx| {
         let keys: [&u64; OPERATIONS] = std::array::from_fn(|place| &keys[place]);
         let mut found = [None; OPERATIONS];
-        tx.get_many(table, &keys, &mut found)?;
+        tx.get_many(&tables.hashed, &keys, &mut found)?;
         black_box(&found);
         Ok(())
     })
 }
 
-fn empty(store: &Store, _table: &Table<u64, u64>, _keys: &Keys) -> Result<(), TransactionError> {
+fn ranges(store: &Store, tables: &Tables, keys: &Keys) -> Result<(), TransactionError> {
+    store.view(|tx| {
+        for &key in keys {
+            for entry in tx.range(&tables.ordered, key..)?.limit(RANGE) {
+                black_box(entry?);
+            }
+        }
+        Ok(())
+    })
+}
+
+fn empty(store: &Store, _tables: &Tables, _keys: &Keys) -> Result<(), TransactionError> {
     store.view(|tx| {
         black_box(tx);
         Ok(())
@@ -121,28 +147,30 @@ impl SplitMix {
 fn measured(
     run: Run,
     store: &Store,
-    table: &Table<u64, u64>,
+    tables: &Tables,
     requests: &[Keys],
 ) -> Result<(), TransactionError> {
-    requests.iter().try_for_each(|keys| run(store, table, keys))
+    requests.iter().try_for_each(|keys| run(store, tables, keys))
 }
 
 /// The run that is counted: always the same but for the number of transactions.
 fn counted(case: Case, transactions: usize) -> Result<(), TransactionError> {
     // One shard count and one hash seed, so that placement is the same in every run.
     let store = Store::builder().shards(2).hash_seed(SEED).build()?;
-    let table = store.table::<u64, u64>("counted")?;
+    let tables =
+        Tables { hashed: store.table("hashed")?, ordered: store.ordered_table("ordered")? };
+    let table: &Table<u64, u64> = if case.ordered { &tables.ordered } else { &tables.hashed };
     for first in (0..RECORDS).step_by(1_000) {
         store.transact(|tx| {
-            (first..RECORDS.min(first + 1_000)).try_for_each(|key| tx.put(&table, key, key))
+            (first..RECORDS.min(first + 1_000)).try_for_each(|key| tx.put(table, key, key))
         })?;
     }
     let mut random = SplitMix(SEED);
     let requests: Vec<Keys> =
         (0..WARM_UP + 2 * TRANSACTIONS).map(|_| std::array::from_fn(|_| random.key())).collect();
     let (warm_up, rest) = requests.split_at(WARM_UP);
-    warm_up.iter().try_for_each(|keys| (case.run)(&store, &table, keys))?;
-    measured(case.run, &store, &table, &rest[..transactions])?;
+    warm_up.iter().try_for_each(|keys| (case.run)(&store, &tables, keys))?;
+    measured(case.run, &store, &tables, &rest[..transactions])?;
     println!("{CLOCK}{}", store.clock_name());
     let aborts: u64 = store.stats().aborts.iter().sum();
     assert_eq!(aborts, 0, "one thread has nobody to conflict with");
@@ -185,9 +213,7 @@ fn instructions(case: Case, transactions: usize) -> Result<(u64, String), Failed
 
 /// Counts every case and prints the table.
 fn report() -> Result<(), Failed> {
-    println!(
-        "instructions per transaction: hash table, 8-byte keys and values, uniform over {RECORDS}"
-    );
+    println!("instructions per transaction: 8-byte keys and values, uniform over {RECORDS}");
     println!("{:<42} {:>13} {:>9}", "transaction", "instructions", "target");
     let mut clock = String::new();
     for case in CASES {

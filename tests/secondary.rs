@@ -44,6 +44,18 @@ on_each_shard_count! {
             assert!(between(Included(4), Included(3))?.is_empty());
             assert_eq!(keys(tx.find(&by_city, &3)?)?, expected(3, 4));
             assert_eq!(keys(tx.range_by(&by_city, 3..)?.take(2))?, [(3, 3), (3, 9)]);
+            let all = expected(3, 6);
+            for count in [0, 1, 2, 12, 29, 30, 31] {
+                let most = count.min(all.len());
+                assert_eq!(keys(tx.range_by(&by_city, 3..)?.limit(count))?, all[..most]);
+                let mut reversed = keys(tx.range_by_rev(&by_city, 3..)?.limit(count))?;
+                reversed.reverse();
+                assert_eq!(reversed, all[all.len() - most..]);
+                let mut range = tx.range_by(&by_city, 3..)?;
+                let first = keys(range.by_ref().take(5))?;
+                let found = [first, keys(range.limit(count))?].concat();
+                assert_eq!(found, all[..(5 + count).min(all.len())]);
+            }
             assert_eq!(keys(tx.find(&by_badge, &999)?)?, [(999, 1)]);
             assert_eq!(keys(tx.range_by(&by_badge, ..943)?)?, [(941, 59), (942, 58)]);
             let last = tx.range_by_rev(&by_badge, (Excluded(940), Excluded(942)))?;
@@ -75,6 +87,10 @@ on_each_shard_count! {
             tx.update(&rows, &0, |old| Row { load: 5, ..old.clone() })?;
             assert_eq!(walk.next().transpose()?, Some((&8, &0, &row(8, 80, 5))));
             drop(walk);
+            // One that goes counts to a limit, but it does not show.
+            let walk = tx.range_by(&by_city, ..)?.limit(2);
+            tx.remove(&rows, &2)?;
+            assert_eq!(keys(walk)?, [(8, 0)]);
             Err::<(), _>(tx.rollback())
         }).unwrap_err();
         store.view(|tx| {

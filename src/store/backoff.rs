@@ -222,6 +222,16 @@ mod tests {
         }
     }
 
+    /// However much a longer wait would gain.
+    #[test]
+    fn the_climb_ends_at_its_bound() {
+        const MAX: u64 = BACKOFF_CLIMB_MAX_NS;
+        let climb = Climb::new();
+        set(&climb.ceiling_ns, MAX / 2);
+        let ceilings = live(&climb, 2 * MAX);
+        assert_eq!(ceilings.iter().max(), Some(&MAX), "{ceilings:?}");
+    }
+
     #[test]
     fn the_climb_moves_once_in_an_interval_whoever_stops() {
         let climb = Climb::new();

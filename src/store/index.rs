@@ -415,6 +415,29 @@ where
         Ok(IndexRange { entries, rows: &index.rows, failed: false })
     }
 
+    /// Ends the range after `count` more entries; as [`Range::limit`]. An entry counts also if its
+    /// row is left out because the transaction has removed it since the range began.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), chronolith::TransactionError> {
+    /// # let store = chronolith::Store::new();
+    /// # let scores = store.table::<u64, u64>("scores")?;
+    /// let by_score = store.index(&scores, "by_score", |score| *score)?;
+    /// # store.transact(|tx| (0..100).try_for_each(|id| tx.put(&scores, id, 3 * id)))?;
+    /// let best = store.view(|tx| {
+    ///     let found = tx.range_by_rev(&by_score, ..)?.limit(2);
+    ///     found.map(|found| Ok(*found?.1)).collect::<Result<Vec<_>, _>>()
+    /// })?;
+    /// assert_eq!(best, [99, 98]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn limit(mut self, count: usize) -> Self {
+        self.entries = self.entries.limit(count);
+        self
+    }
+
     fn advance(&mut self) -> Result<Option<Found<'t, I, K, V>>, TransactionError> {
         let transaction = self.entries.transaction;
         while let Some((entry, owner)) = self.entries.next().transpose()? {

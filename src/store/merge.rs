@@ -115,6 +115,9 @@ where
     empty: Option<usize>,
     /// The transaction's own writes in the range, the next one last.
     own: Vec<Seen<P::Words>>,
+    /// Whether the next one was merged. It stays until every record of its key has come by: one
+    /// that is out of use may still be in the index beside another.
+    own_merged: bool,
     merged: [Merged<P::Words>; CHUNK_MAX],
     len: usize,
     /// The number of the whole walk among the transaction's.
@@ -150,6 +153,7 @@ where
             begun: false,
             empty: None,
             own,
+            own_merged: false,
             merged: [Merged::NOTHING; CHUNK_MAX],
             len: 0,
             number,
@@ -195,7 +199,9 @@ where
             self.empty = self.merge_batches::<V>(wanted);
             if self.walks.is_empty() {
                 let Some(write) = self.own.pop() else { return };
-                self.push(Merged::of_write(write));
+                if !std::mem::take(&mut self.own_merged) {
+                    self.push(Merged::of_write(write));
+                }
             }
         }
     }
@@ -211,25 +217,25 @@ where
     fn merge_batches<V: Value + ?Sized>(&mut self, wanted: usize) -> Option<usize> {
         while self.len < wanted {
             let (at, front) = self.lowest()?;
-            let (record, mut own, mut is_own_key) = (front.1, std::ptr::null_mut(), false);
+            let mut is_own_key = false;
             if let Some(&write) = self.own.last() {
                 let order = self.order_of_own(write, front);
-                is_own_key = write.0 != record && order.is_eq();
-                if !is_own_key && order.is_le() {
-                    self.own.pop();
-                    own = write.1;
+                if order.is_le() && !std::mem::replace(&mut self.own_merged, true) {
+                    self.push(Merged::of_write(write));
                 }
                 if order.is_lt() {
-                    self.push(Merged::of_write(write));
+                    self.own.pop();
+                    self.own_merged = false;
                     continue;
                 }
+                is_own_key = order.is_eq();
             }
             let walk = &mut self.walks[at];
             let (is_empty, shard) = (walk.cursor.pass(), walk.shard);
-            // Another's record of a key that the transaction has inserted is not what it sees.
+            // Of a key that the transaction has written it sees what it wrote, and no record.
             if !is_own_key {
-                fetch_inline::<K, V, P::Words>(record, 0);
-                self.push(Merged { record, own, shard });
+                fetch_inline::<K, V, P::Words>(front.1, 0);
+                self.push(Merged { record: front.1, own: std::ptr::null_mut(), shard });
             }
             if is_empty {
                 return Some(at);
