@@ -48,16 +48,12 @@ impl Source {
 
     /// The lines of the code that ships: without the test modules at the end of the file.
     fn shipped(&self) -> impl Iterator<Item = (usize, &str)> {
-        let tests = self.text.lines().position(|line| {
-            line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test")
-        });
-        let in_line = |at: usize| {
-            self.text
-                .lines()
-                .nth(at + 1)
-                .is_some_and(|next| next.starts_with("mod ") && next.ends_with('{'))
+        let pairs = self.text.lines().zip(self.text.lines().skip(1));
+        let is_of_tests = |(line, next): (&str, &str)| {
+            let in_tests = line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test");
+            in_tests && next.starts_with("mod ") && next.ends_with('{')
         };
-        let end = tests.filter(|&at| in_line(at)).unwrap_or(usize::MAX);
+        let end = pairs.into_iter().position(is_of_tests).unwrap_or(usize::MAX);
         self.text.lines().enumerate().take(end).map(|(at, line)| (at + 1, line))
     }
 }

@@ -59,6 +59,8 @@ use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+#[cfg(all(test, not(loom)))]
+use crate::sync::fault::Fault;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -187,6 +189,9 @@ impl Protocol for Bamboo {
     const VALIDATES_READ_ONLY: bool = true;
     const TAKES_LOCKS: bool = true;
     const RANGES: Ranges = Ranges::Validated;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] =
+        &[Fault::SkipValidation, Fault::SkipRanges, Fault::IgnoreDependencies];
 
     type Words = RetiringWords;
     type Shared = ();
@@ -303,7 +308,7 @@ mod tests {
     use super::*;
     use crate::error::{Abort, TransactionError};
     use crate::store::{Attempts, Store, Table};
-    use crate::sync::fault::{Armed, Fault};
+    use crate::sync::fault::Armed;
     use std::sync::mpsc::channel;
 
     type Texts = Table<u64, String, Bamboo>;

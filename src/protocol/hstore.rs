@@ -56,6 +56,8 @@ use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crate::sync::CachePadded;
+#[cfg(all(test, not(loom)))]
+use crate::sync::fault::Fault;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -162,6 +164,8 @@ impl Protocol for HStore {
     const VALIDATES_READ_ONLY: bool = false;
     const TAKES_LOCKS: bool = true;
     const RANGES: Ranges = Ranges::Unchecked;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] = &[Fault::GrantUnchecked];
 
     type Words = NoWords;
     type Shared = Partitions;

@@ -50,7 +50,7 @@ use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crate::storage::{NoWords, Words};
-use crate::sync::fault;
+use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 
@@ -71,6 +71,15 @@ impl Protocol for Mvocc {
     const READS: Reads = Reads::Snapshot;
     const VALIDATES_READ_ONLY: bool = false;
     const RANGES: Ranges = Ranges::Validated;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] = &[
+        Fault::SkipValidation,
+        Fault::SkipRanges,
+        Fault::IgnoreBase,
+        Fault::TornDecision,
+        Fault::StaleSnapshot,
+        Fault::IgnoreFloor,
+    ];
 
     type Words = NoWords;
     type Shared = ();
@@ -120,7 +129,7 @@ impl Protocol for Mvocc {
     #[inline(always)]
     fn prepare(cx: &mut Cx<'_>, writes: Range<usize>) -> Step<Self, ()> {
         multi_version::prepare(cx, writes, 0, |write, base, _| {
-            let ignored = fault::on(fault::Fault::IgnoreBase);
+            let ignored = fault::on(Fault::IgnoreBase);
             let admitted = write.kind != WriteKind::Based || base == write.base || ignored;
             admitted.then_some(()).ok_or(AbortReason::WriteConflict)
         })
@@ -134,7 +143,7 @@ impl Protocol for Mvocc {
 
     #[inline]
     fn validate(cx: &mut Cx<'_>, reads: Range<usize>, absents: Range<usize>) -> Step<Self, ()> {
-        if fault::on(fault::Fault::SkipValidation) {
+        if fault::on(Fault::SkipValidation) {
             return Ok(());
         }
         let decision = std::ptr::from_ref(cx.worker.local.decision());

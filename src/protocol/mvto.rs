@@ -182,6 +182,14 @@ impl Protocol for Mvto {
     const KEEPS_TOMBSTONES: bool = true;
     const COMMITS_IN_THE_PAST: bool = true;
     const HEEDS_CONTENTION: bool = true;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] = &[
+        Fault::SkipValidation,
+        Fault::SkipRanges,
+        Fault::TornDecision,
+        Fault::StaleSnapshot,
+        Fault::IgnoreFloor,
+    ];
 
     type Words = MvtoWords;
     type Shared = Gaps;

@@ -12,6 +12,7 @@ use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+use crate::sync::fault::{self, Fault};
 use std::ops::Range;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,7 +35,7 @@ impl Turnstile {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut taken, waited) = self
             .released
-            .wait_timeout_while(taken, limit, |taken| *taken)
+            .wait_timeout_while(taken, limit, |taken| *taken && !fault::on(Fault::GrantUnchecked))
             .unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             return false;
@@ -61,6 +62,8 @@ impl Protocol for Serial {
     const READS: Reads = Reads::Snapshot;
     const VALIDATES_READ_ONLY: bool = false;
     const RANGES: Ranges = Ranges::Unchecked;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] = &[Fault::GrantUnchecked];
 
     type Words = NoWords;
     type Shared = Turnstile;

@@ -48,6 +48,7 @@ use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 
@@ -69,6 +70,9 @@ impl Protocol for Si {
     const VALIDATES_READ_ONLY: bool = false;
     const RANGES: Ranges = Ranges::Unchecked;
     const KEEPS_TOMBSTONES: bool = true;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] =
+        &[Fault::IgnoreBase, Fault::TornDecision, Fault::StaleSnapshot, Fault::IgnoreFloor];
 
     type Words = NoWords;
     type Shared = ();
@@ -110,7 +114,8 @@ impl Protocol for Si {
         // What a write is based on is what the snapshot saw: the same version, if it began before.
         let snapshot = cx.worker.snapshot;
         multi_version::prepare(cx, writes, snapshot, |_, _, begin| {
-            (begin < snapshot).then_some(()).ok_or(AbortReason::WriteConflict)
+            let admitted = begin < snapshot || fault::on(Fault::IgnoreBase);
+            admitted.then_some(()).ok_or(AbortReason::WriteConflict)
         })
     }
 

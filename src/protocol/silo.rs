@@ -174,6 +174,9 @@ impl Protocol for Silo {
     const READS: Reads = Reads::Newest;
     const VALIDATES_READ_ONLY: bool = true;
     const RANGES: Ranges = Ranges::Validated;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] =
+        &[Fault::SkipValidation, Fault::SkipRanges, Fault::IgnoreBase, Fault::TornDecision];
 
     type Words = SiloWords;
     type Shared = Epoch;

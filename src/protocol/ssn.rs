@@ -201,6 +201,14 @@ impl Protocol for Ssn {
     const READS: Reads = Reads::Snapshot;
     const VALIDATES_READ_ONLY: bool = true;
     const RANGES: Ranges = Ranges::Validated;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] = &[
+        Fault::SkipValidation,
+        Fault::SkipRanges,
+        Fault::IgnoreBase,
+        Fault::TornDecision,
+        Fault::IgnoreFloor,
+    ];
 
     type Words = SsnWords;
     type Shared = Gaps;
@@ -273,7 +281,8 @@ impl Protocol for Ssn {
         }
         let snapshot = cx.worker.snapshot;
         multi_version::prepare(cx, writes, snapshot, |_, _, begin| {
-            (begin < snapshot).then_some(()).ok_or(AbortReason::WriteConflict)
+            let admitted = begin < snapshot || fault::on(Fault::IgnoreBase);
+            admitted.then_some(()).ok_or(AbortReason::WriteConflict)
         })
     }
 

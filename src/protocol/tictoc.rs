@@ -265,6 +265,9 @@ impl Protocol for TicToc {
     const READS: Reads = Reads::Newest;
     const VALIDATES_READ_ONLY: bool = true;
     const RANGES: Ranges = Ranges::Validated;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] =
+        &[Fault::SkipValidation, Fault::SkipRanges, Fault::IgnoreBase, Fault::TornDecision];
 
     type Words = TicTocWords;
     type Shared = Absences;

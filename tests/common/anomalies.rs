@@ -46,6 +46,7 @@ const CASES: &[Case] = &[
     case("own writes", "1", "b1 w1(x=11) r1(x) d1(x) r1(x) i1(x=12) u1(x+1) r1(x) d1(p) c1"),
     case("G0 dirty write", "12", "b1 b2 w1(x=11) w2(x=12) w1(y=21) c1 w2(y=22) c2"),
     case("G1a aborted read", "2", "b1 b2 w1(x=101) r2(x) a1 r2(x) c2"),
+    case("G1a read of what is undone after", "2", "b1 b2 w1(x=101) r2(x) w2(z=1) c2 a1"),
     case("G1b intermediate read", "12", "b1 b2 w1(x=101) r2(x) w1(x=11) c1 r2(x) c2"),
     case("G1c circular flow", "1", "b1 b2 w1(x=11) w2(y=22) r1(y) r2(x) c1 c2"),
     case(
@@ -134,24 +135,29 @@ pub type Complaints = Vec<String>;
 /// Runs every case on stores of one shard (one-phase commit) and of several (two-phase commit).
 pub fn fixed<P: Protocol>(builder: &StoreBuilder) -> Complaints {
     let shards: &[usize] = if P::PROGRESS == Progress::LockFree { &[1, 3, 16] } else { &[1, 3] };
-    let mut complaints = Vec::new();
-    for &shards in shards {
-        let mut run = |cases: &[Case], form| {
-            for case in cases {
-                if let Err(complaint) = check::<P>(builder, case, form, shards) {
-                    let place = format!("{} on {shards} shards, {form:?}", P::NAME);
-                    complaints.push(format!("{place}, {}: {complaint}", case.name));
-                }
-            }
-        };
-        run(CASES, Form::Hashed);
-        if P::RANGES != Ranges::Unsupported {
-            run(CASES, Form::Ordered);
-            run(phantoms::CASES, Form::Ordered);
-            run(phantoms::CASES, Form::Bytes);
-        }
-    }
-    complaints
+    shards.iter().flat_map(|&shards| fixed_on::<P>(builder, shards)).collect()
+}
+
+/// Runs every case on stores of so many shards, one after the other as the complaints are asked
+/// for.
+pub fn fixed_on<P: Protocol>(
+    builder: &StoreBuilder,
+    shards: usize,
+) -> impl Iterator<Item = String> {
+    let all = [
+        (CASES, Form::Hashed),
+        (CASES, Form::Ordered),
+        (phantoms::CASES, Form::Ordered),
+        (phantoms::CASES, Form::Bytes),
+    ];
+    let possible = |form: Form| P::RANGES != Ranges::Unsupported || !form.has_ranges();
+    let forms = all.into_iter().filter(move |&(_, form)| possible(form));
+    let cases = forms.flat_map(|(cases, form)| cases.iter().map(move |case| (case, form)));
+    cases.filter_map(move |(case, form)| {
+        let complaint = check::<P>(builder, case, form, shards).err()?;
+        let place = format!("{} on {shards} shards, {form:?}", P::NAME);
+        Some(format!("{place}, {}: {complaint}", case.name))
+    })
 }
 
 fn check<P: Protocol>(
