@@ -71,7 +71,8 @@ const RANK_BITS: u32 = 16;
 const RANK_MAX: u64 = (1 << RANK_BITS) - 1;
 const _: () = assert!(OPEN_TRANSACTIONS_MAX as u64 <= RANK_MAX);
 
-/// Batches that all see the state before the batch.
+/// Batches that all see the state before the batch (Lu, Yu, Cao, Madden: "Aria: A Fast and
+/// Practical Deterministic OLTP Database", VLDB 2020).
 #[derive(Debug)]
 pub struct Aria;
 

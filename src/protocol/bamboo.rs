@@ -66,7 +66,9 @@ use std::time::Duration;
 
 const LOCK_WAIT_MAX: Duration = Duration::from_millis(LOCK_WAIT_MAX_MS);
 
-/// Two-phase locking whose writes are seen before they commit.
+/// Two-phase locking whose writes are seen before they commit (Guo, Wu, Yan, Yu: "Releasing Locks
+/// As Early As You Can: Reducing Contention of Hotspots by Violating Two-Phase Locking", SIGMOD
+/// 2021).
 #[derive(Debug)]
 pub struct Bamboo;
 

@@ -63,7 +63,8 @@ use std::time::Duration;
 
 const LOCK_WAIT_MAX: Duration = Duration::from_millis(LOCK_WAIT_MAX_MS);
 
-/// One lock for each shard.
+/// One lock for each shard (Kallman et al.: "H-Store: A High-Performance, Distributed Main Memory
+/// Transaction Processing System", VLDB 2008).
 #[derive(Debug)]
 pub struct HStore;
 

@@ -1,7 +1,9 @@
 //! `mvocc`: multi-version optimistic concurrency control with commit-time timestamps. The default.
 //!
 //! The family is that of Hekaton's optimistic scheme (Larson et al., VLDB 2012): versions with
-//! begin timestamps, invisible reads, validation at a commit timestamp. Three departures:
+//! begin timestamps, invisible reads, validation at a commit timestamp.
+//!
+//! # Departures
 //!
 //! * A write is private until commit; only *prepare* installs it, undecided, at the head of its
 //!   chain.
@@ -54,7 +56,9 @@ use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 
-/// Multi-version optimistic concurrency control with commit-time timestamps.
+/// Multi-version optimistic concurrency control with commit-time timestamps (after Larson, Blanas,
+/// Diaconu, Freedman, Patel, Zwilling: "High-Performance Concurrency Control Mechanisms for
+/// Main-Memory Databases", VLDB 2012).
 #[derive(Debug)]
 pub struct Mvocc;
 

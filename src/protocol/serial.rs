@@ -1,5 +1,10 @@
 //! `serial`: one transaction at a time, behind one mutex. The oracle that tests hold others to, and
 //! the proof that the seam between protocols and storage is real.
+//!
+//! # Departures
+//!
+//! There is no paper to depart from. A transaction waits for its turn no longer than
+//! `LOCK_WAIT_MAX_MS`, because the one before it may have stopped.
 
 use super::context::{Context, Core, Worker};
 use super::{
@@ -17,7 +22,7 @@ use std::ops::Range;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// One transaction at a time.
+/// One transaction at a time. There is no paper: it is the oracle.
 #[derive(Debug)]
 pub struct Serial;
 

@@ -52,7 +52,8 @@ use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 
-/// Snapshot isolation, first committer wins.
+/// Snapshot isolation, first committer wins (Berenson, Bernstein, Gray, Melton, O'Neil, O'Neil: "A
+/// Critique of ANSI SQL Isolation Levels", SIGMOD 1995).
 #[derive(Debug)]
 pub struct Si;
 

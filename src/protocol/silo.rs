@@ -74,7 +74,8 @@ const EPOCH_TICKS: u64 = 1 << 16;
 /// The bits of a transaction number below its epoch.
 const SEQUENCE_BITS: u32 = 32;
 
-/// Single-version optimistic concurrency control with epochs (Silo: Tu et al., SOSP 2013).
+/// Single-version optimistic concurrency control with epochs (Silo: Tu, Zheng, Kohler, Liskov,
+/// Madden: "Speedy Transactions in Multicore In-Memory Databases", SOSP 2013).
 #[derive(Debug)]
 pub struct Silo;
 

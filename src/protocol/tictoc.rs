@@ -85,7 +85,8 @@ const WRITE_TIME: u64 = (1 << WRITE_BITS) - 1;
 const DIFFERENCE_MAX: u64 = (1 << 15) - 1;
 const LOCKED: u64 = 1 << 63;
 
-/// Optimistic concurrency control with data-driven timestamps (`TicToc`: Yu et al., SIGMOD 2016).
+/// Optimistic concurrency control with data-driven timestamps (Yu, Pavlo, Sanchez, Devadas:
+/// "`TicToc`: Time Traveling Optimistic Concurrency Control", SIGMOD 2016).
 #[derive(Debug)]
 pub struct TicToc;
 

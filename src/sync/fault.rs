@@ -34,7 +34,8 @@ pub(crate) enum Fault {
     /// Make one of a transaction's versions visible before the decision: a view across a suspended
     /// transfer counts wrong, or sees what an abort is about to take back.
     TornDecision,
-    /// Begin with a snapshot that is older than the last commits: reads are stale in real time.
+    /// Begin a view with a snapshot that is older than the last commits: reads are stale in real
+    /// time.
     StaleSnapshot,
     /// Copy an index slot without freezing it first: the models of growth and of splits lose an
     /// insert.
