@@ -267,7 +267,7 @@ fn missing_papers(source: &Source, row: &str) -> Vec<String> {
         line.starts_with(&format!("pub struct {row}"))
             || line.starts_with(&format!("pub type {row}"))
     };
-    let at = lines.iter().position(|line| is_type(line)).unwrap_or(0);
+    let at = lines.iter().position(is_type).unwrap_or(0);
     let above = lines[..at].iter().rev();
     let doc: Vec<&str> = above
         .take_while(|line| line.starts_with("///") || line.starts_with("#["))
