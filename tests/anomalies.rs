@@ -71,6 +71,7 @@ const JUDGED: &[(&str, [bool; 3])] = &[
     ("b1 r1(x=10) r1(x=11) b2 w2(x=11) c2 c1", [false; 3]),
     ("b1 b2 w2(x=11) r1(x=11) c1", [false; 3]),
     ("b1 w1(x=11) c1 b2 r2(x=10) c2", [false, true, true]),
+    ("b1 r1(x=10) b2 w2(x=11) c2 b3 r3(y=20) w1(y=21) c1 c3", [false, true, true]),
     ("b1 b2 r1(x=10) r2(x=10) w1(x=11) w2(x=12) c1 c2", [false; 3]),
     ("b1 b2 r1(x=10) r2(y=20) w1(y=21) w2(x=11) c1 c2", [false, false, true]),
     ("b1 b2 d1(x) r1(y=20) d2(y) r2(x=10) c1 c2", [false, false, true]),

@@ -48,16 +48,12 @@ impl Source {
 
     /// The lines of the code that ships: without the test modules at the end of the file.
     fn shipped(&self) -> impl Iterator<Item = (usize, &str)> {
-        let tests = self.text.lines().position(|line| {
-            line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test")
-        });
-        let in_line = |at: usize| {
-            self.text
-                .lines()
-                .nth(at + 1)
-                .is_some_and(|next| next.starts_with("mod ") && next.ends_with('{'))
+        let pairs = self.text.lines().zip(self.text.lines().skip(1));
+        let is_of_tests = |(line, next): (&str, &str)| {
+            let in_tests = line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test");
+            in_tests && next.starts_with("mod ") && next.ends_with('{')
         };
-        let end = tests.filter(|&at| in_line(at)).unwrap_or(usize::MAX);
+        let end = pairs.into_iter().position(is_of_tests).unwrap_or(usize::MAX);
         self.text.lines().enumerate().take(end).map(|(at, line)| (at + 1, line))
     }
 }
@@ -261,6 +257,55 @@ fn registered(registry: &Source) -> Vec<(String, String)> {
         (row.to_string(), module.to_string())
     })
     .collect()
+}
+
+/// What is missing about the papers: at the type's own text whose it is (or that there is none),
+/// and in its file where it departs from it.
+fn missing_papers(source: &Source, row: &str) -> Vec<String> {
+    let lines: Vec<&str> = source.text.lines().collect();
+    let is_type = |line: &&str| {
+        line.starts_with(&format!("pub struct {row}"))
+            || line.starts_with(&format!("pub type {row}"))
+    };
+    let at = lines.iter().position(is_type).unwrap_or(0);
+    let above = lines[..at].iter().rev();
+    let doc: Vec<&str> = above
+        .take_while(|line| line.starts_with("///") || line.starts_with("#["))
+        .copied()
+        .collect();
+    let is_year =
+        |word: &str| word.len() == 4 && (word.starts_with("19") || word.starts_with("20"));
+    let mut words = doc.iter().flat_map(|line| line.split(|c: char| !c.is_ascii_digit()));
+    let cites = words.any(is_year) || doc.iter().any(|line| line.contains("no paper"));
+    let departs = lines.contains(&"//! # Departures");
+    [(cites, "no paper and year at the type"), (departs, "no section `Departures`")]
+        .into_iter()
+        .filter(|(there, _)| !there)
+        .map(|(_, what)| format!("{}: {row}: {what}", source.name()))
+        .collect()
+}
+
+#[test]
+fn every_protocol_names_its_paper_and_its_departures() {
+    let all = sources("src/protocol");
+    let of = |name: &str| all.iter().find(|s| s.path.ends_with(name)).expect("a file of its own");
+    let rows = registered(of("src/protocol/mod.rs"));
+    let missing = |(row, module): &(String, String)| {
+        missing_papers(of(&format!("src/protocol/{module}.rs")), row)
+    };
+    report(rows.iter().flat_map(missing).collect());
+}
+
+#[test]
+fn a_missing_paper_is_noticed() {
+    for (text, count) in [
+        ("//! # Departures\n/// After nobody.\npub struct Planted;\n", 1),
+        ("/// After somebody (VLDB 2012).\n#[derive(Debug)]\npub struct Planted;\n", 1),
+        ("//! # Departures\n/// There is no paper.\npub type Planted = Other;\n", 0),
+    ] {
+        let planted = Source { path: "src/protocol/planted.rs".into(), text: text.into() };
+        assert_eq!(missing_papers(&planted, "Planted").len(), count, "{text}");
+    }
 }
 
 /// Adding a protocol needs its file, its `mod` line (with its `pub use`) and its row: nothing else

@@ -59,12 +59,16 @@ use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+#[cfg(all(test, not(loom)))]
+use crate::sync::fault::Fault;
 use std::ops::Range;
 use std::time::Duration;
 
 const LOCK_WAIT_MAX: Duration = Duration::from_millis(LOCK_WAIT_MAX_MS);
 
-/// Two-phase locking whose writes are seen before they commit.
+/// Two-phase locking whose writes are seen before they commit (Guo, Wu, Yan, Yu: "Releasing Locks
+/// As Early As You Can: Reducing Contention of Hotspots by Violating Two-Phase Locking", SIGMOD
+/// 2021).
 #[derive(Debug)]
 pub struct Bamboo;
 
@@ -187,6 +191,9 @@ impl Protocol for Bamboo {
     const VALIDATES_READ_ONLY: bool = true;
     const TAKES_LOCKS: bool = true;
     const RANGES: Ranges = Ranges::Validated;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] =
+        &[Fault::SkipValidation, Fault::SkipRanges, Fault::IgnoreDependencies];
 
     type Words = RetiringWords;
     type Shared = ();
@@ -303,7 +310,7 @@ mod tests {
     use super::*;
     use crate::error::{Abort, TransactionError};
     use crate::store::{Attempts, Store, Table};
-    use crate::sync::fault::{Armed, Fault};
+    use crate::sync::fault::Armed;
     use std::sync::mpsc::channel;
 
     type Texts = Table<u64, String, Bamboo>;

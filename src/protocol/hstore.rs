@@ -56,12 +56,15 @@ use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crate::sync::CachePadded;
+#[cfg(all(test, not(loom)))]
+use crate::sync::fault::Fault;
 use std::ops::Range;
 use std::time::Duration;
 
 const LOCK_WAIT_MAX: Duration = Duration::from_millis(LOCK_WAIT_MAX_MS);
 
-/// One lock for each shard.
+/// One lock for each shard (Kallman et al.: "H-Store: A High-Performance, Distributed Main Memory
+/// Transaction Processing System", VLDB 2008).
 #[derive(Debug)]
 pub struct HStore;
 
@@ -162,6 +165,8 @@ impl Protocol for HStore {
     const VALIDATES_READ_ONLY: bool = false;
     const TAKES_LOCKS: bool = true;
     const RANGES: Ranges = Ranges::Unchecked;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] = &[Fault::GrantUnchecked];
 
     type Words = NoWords;
     type Shared = Partitions;

@@ -64,6 +64,8 @@ use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+#[cfg(all(test, not(loom)))]
+use crate::sync::fault::Fault;
 use crate::sync::step::{self, Step as Point};
 use context::{Context, Core, Worker};
 use std::ops::Range;
@@ -197,6 +199,11 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     const HEEDS_CONTENTION: bool = false;
     /// What it does about ranges.
     const RANGES: Ranges = Ranges::Unsupported;
+    /// The mistakes that can be made in it and that a suite has to notice; of the others that
+    /// suites are tried with (`store/broken.rs`) it has to be safe.
+    #[cfg(all(test, not(loom)))]
+    #[doc(hidden)]
+    const FAULTS: &'static [Fault];
 
     /// The words that it keeps in records and versions.
     type Words: Words;

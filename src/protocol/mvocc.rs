@@ -1,7 +1,9 @@
 //! `mvocc`: multi-version optimistic concurrency control with commit-time timestamps. The default.
 //!
 //! The family is that of Hekaton's optimistic scheme (Larson et al., VLDB 2012): versions with
-//! begin timestamps, invisible reads, validation at a commit timestamp. Three departures:
+//! begin timestamps, invisible reads, validation at a commit timestamp.
+//!
+//! # Departures
 //!
 //! * A write is private until commit; only *prepare* installs it, undecided, at the head of its
 //!   chain.
@@ -50,11 +52,13 @@ use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crate::storage::{NoWords, Words};
-use crate::sync::fault;
+use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 
-/// Multi-version optimistic concurrency control with commit-time timestamps.
+/// Multi-version optimistic concurrency control with commit-time timestamps (after Larson, Blanas,
+/// Diaconu, Freedman, Patel, Zwilling: "High-Performance Concurrency Control Mechanisms for
+/// Main-Memory Databases", VLDB 2012).
 #[derive(Debug)]
 pub struct Mvocc;
 
@@ -71,6 +75,15 @@ impl Protocol for Mvocc {
     const READS: Reads = Reads::Snapshot;
     const VALIDATES_READ_ONLY: bool = false;
     const RANGES: Ranges = Ranges::Validated;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] = &[
+        Fault::SkipValidation,
+        Fault::SkipRanges,
+        Fault::IgnoreBase,
+        Fault::TornDecision,
+        Fault::StaleSnapshot,
+        Fault::IgnoreFloor,
+    ];
 
     type Words = NoWords;
     type Shared = ();
@@ -120,7 +133,7 @@ impl Protocol for Mvocc {
     #[inline(always)]
     fn prepare(cx: &mut Cx<'_>, writes: Range<usize>) -> Step<Self, ()> {
         multi_version::prepare(cx, writes, 0, |write, base, _| {
-            let ignored = fault::on(fault::Fault::IgnoreBase);
+            let ignored = fault::on(Fault::IgnoreBase);
             let admitted = write.kind != WriteKind::Based || base == write.base || ignored;
             admitted.then_some(()).ok_or(AbortReason::WriteConflict)
         })
@@ -134,7 +147,7 @@ impl Protocol for Mvocc {
 
     #[inline]
     fn validate(cx: &mut Cx<'_>, reads: Range<usize>, absents: Range<usize>) -> Step<Self, ()> {
-        if fault::on(fault::Fault::SkipValidation) {
+        if fault::on(Fault::SkipValidation) {
             return Ok(());
         }
         let decision = std::ptr::from_ref(cx.worker.local.decision());

@@ -62,14 +62,14 @@
 //! ends at the same instant; random back-off parts them, and without it the right of way of the one
 //! that has failed often. Nothing after `prepare` depends on the order.
 //!
-//! # Departures from Cicada
+//! # Departures
 //!
-//! Reads leave their stamp at once, not at validation; that makes them final, and what a
-//! transaction has seen stays protected by its snapshot. Read-only transactions do the same instead
-//! of reading a state older than every writer, because what has returned must be seen. A writer
-//! that is undecided for longer than a moment is passed by, not waited for. Timestamps carry no
-//! thread number (see 4). The options stay as they are set: Cicada leaves out the pre-check and the
-//! sort after five commits in a row. Its adaptive back-off is every protocol's
+//! From Cicada: reads leave their stamp at once, not at validation; that makes them final, and what
+//! a transaction has seen stays protected by its snapshot. Read-only transactions do the same
+//! instead of reading a state older than every writer, because what has returned must be seen. A
+//! writer that is undecided for longer than a moment is passed by, not waited for. Timestamps carry
+//! no thread number (see 4). The options stay as they are set: Cicada leaves out the pre-check and
+//! the sort after five commits in a row. Its adaptive back-off is every protocol's
 //! ([`crate::Backoff`]).
 
 use super::access_set::{ReadEntry, WriteEntry, WriteKind};
@@ -90,7 +90,9 @@ use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 use std::ptr::NonNull;
 
-/// Multi-version timestamp order.
+/// Multi-version timestamp order (Reed: "Naming and Synchronization in a Decentralized Computer
+/// System", PhD thesis, MIT 1978), in the form of Cicada (Lim, Kaminsky, Andersen: "Cicada:
+/// Dependably Fast Multi-Core In-Memory Transactions", SIGMOD 2017).
 #[derive(Debug)]
 pub struct Mvto;
 
@@ -182,6 +184,14 @@ impl Protocol for Mvto {
     const KEEPS_TOMBSTONES: bool = true;
     const COMMITS_IN_THE_PAST: bool = true;
     const HEEDS_CONTENTION: bool = true;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] = &[
+        Fault::SkipValidation,
+        Fault::SkipRanges,
+        Fault::TornDecision,
+        Fault::StaleSnapshot,
+        Fault::IgnoreFloor,
+    ];
 
     type Words = MvtoWords;
     type Shared = Gaps;

@@ -135,7 +135,7 @@ pub(crate) fn install_pending<P: Protocol>(
         let (head, begin) = unsafe { newest(target, spins) }
             .map_err(|Locked| Conflict::at(AbortReason::LockConflict, record))?;
         let overtaken = kind == WriteKind::Based && head.version() != base;
-        if overtaken || head.is_dead() {
+        if (overtaken && !fault::on(Fault::IgnoreBase)) || head.is_dead() {
             return Err(Conflict::at(AbortReason::WriteConflict, record));
         }
         // A janitor may just have returned the record's ticket, or another transaction locked it:

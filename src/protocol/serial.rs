@@ -1,5 +1,10 @@
 //! `serial`: one transaction at a time, behind one mutex. The oracle that tests hold others to, and
 //! the proof that the seam between protocols and storage is real.
+//!
+//! # Departures
+//!
+//! There is no paper to depart from. A transaction waits for its turn no longer than
+//! `LOCK_WAIT_MAX_MS`, because the one before it may have stopped.
 
 use super::context::{Context, Core, Worker};
 use super::{
@@ -12,11 +17,12 @@ use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+use crate::sync::fault::{self, Fault};
 use std::ops::Range;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// One transaction at a time.
+/// One transaction at a time. There is no paper: it is the oracle.
 #[derive(Debug)]
 pub struct Serial;
 
@@ -34,7 +40,7 @@ impl Turnstile {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut taken, waited) = self
             .released
-            .wait_timeout_while(taken, limit, |taken| *taken)
+            .wait_timeout_while(taken, limit, |taken| *taken && !fault::on(Fault::GrantUnchecked))
             .unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             return false;
@@ -61,6 +67,8 @@ impl Protocol for Serial {
     const READS: Reads = Reads::Snapshot;
     const VALIDATES_READ_ONLY: bool = false;
     const RANGES: Ranges = Ranges::Unchecked;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] = &[Fault::GrantUnchecked];
 
     type Words = NoWords;
     type Shared = Turnstile;

@@ -48,10 +48,12 @@ use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 
-/// Snapshot isolation, first committer wins.
+/// Snapshot isolation, first committer wins (Berenson, Bernstein, Gray, Melton, O'Neil, O'Neil: "A
+/// Critique of ANSI SQL Isolation Levels", SIGMOD 1995).
 #[derive(Debug)]
 pub struct Si;
 
@@ -69,6 +71,9 @@ impl Protocol for Si {
     const VALIDATES_READ_ONLY: bool = false;
     const RANGES: Ranges = Ranges::Unchecked;
     const KEEPS_TOMBSTONES: bool = true;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] =
+        &[Fault::IgnoreBase, Fault::TornDecision, Fault::StaleSnapshot, Fault::IgnoreFloor];
 
     type Words = NoWords;
     type Shared = ();
@@ -110,7 +115,8 @@ impl Protocol for Si {
         // What a write is based on is what the snapshot saw: the same version, if it began before.
         let snapshot = cx.worker.snapshot;
         multi_version::prepare(cx, writes, snapshot, |_, _, begin| {
-            (begin < snapshot).then_some(()).ok_or(AbortReason::WriteConflict)
+            let admitted = begin < snapshot || fault::on(Fault::IgnoreBase);
+            admitted.then_some(()).ok_or(AbortReason::WriteConflict)
         })
     }
 

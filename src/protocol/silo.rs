@@ -74,7 +74,8 @@ const EPOCH_TICKS: u64 = 1 << 16;
 /// The bits of a transaction number below its epoch.
 const SEQUENCE_BITS: u32 = 32;
 
-/// Single-version optimistic concurrency control with epochs (Silo: Tu et al., SOSP 2013).
+/// Single-version optimistic concurrency control with epochs (Silo: Tu, Zheng, Kohler, Liskov,
+/// Madden: "Speedy Transactions in Multicore In-Memory Databases", SOSP 2013).
 #[derive(Debug)]
 pub struct Silo;
 
@@ -174,6 +175,9 @@ impl Protocol for Silo {
     const READS: Reads = Reads::Newest;
     const VALIDATES_READ_ONLY: bool = true;
     const RANGES: Ranges = Ranges::Validated;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] =
+        &[Fault::SkipValidation, Fault::SkipRanges, Fault::IgnoreBase, Fault::TornDecision];
 
     type Words = SiloWords;
     type Shared = Epoch;

@@ -80,7 +80,8 @@
 //! The paper's parallel commit lets transactions wait for each other's outcome; here nobody waits
 //! for a stopped thread: floors and new draws take the place of it (3 above). There is no bitmap of
 //! readers, and no exemption for versions that have not changed for long. The serial order is not
-//! that of real time: a transaction may come before one that had returned when it began.
+//! that of real time: a transaction may come before one that had returned when it began (a script
+//! of `tests/common/anomalies.rs` shows it).
 
 use super::access_set::{AbsentEntry, ReadEntry};
 use super::context::{Context, Core, Worker};
@@ -99,7 +100,8 @@ use crate::sync::step::{self, Step as Point};
 use std::ops::Range;
 use std::ptr::NonNull;
 
-/// Snapshot isolation with the serial safety net.
+/// Snapshot isolation with the serial safety net (Wang, Johnson, Fekete, Pandis: "Efficiently
+/// Making (Almost) Any Concurrency Control Mechanism Serializable", The VLDB Journal 26, 2017).
 #[derive(Debug)]
 pub struct Ssn;
 
@@ -209,6 +211,14 @@ impl Protocol for Ssn {
     const READS: Reads = Reads::Snapshot;
     const VALIDATES_READ_ONLY: bool = true;
     const RANGES: Ranges = Ranges::Validated;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] = &[
+        Fault::SkipValidation,
+        Fault::SkipRanges,
+        Fault::IgnoreBase,
+        Fault::TornDecision,
+        Fault::IgnoreFloor,
+    ];
 
     type Words = SsnWords;
     type Shared = Gaps;
@@ -281,7 +291,8 @@ impl Protocol for Ssn {
         }
         let snapshot = cx.worker.snapshot;
         multi_version::prepare(cx, writes, snapshot, |_, _, begin| {
-            (begin < snapshot).then_some(()).ok_or(AbortReason::WriteConflict)
+            let admitted = begin < snapshot || fault::on(Fault::IgnoreBase);
+            admitted.then_some(()).ok_or(AbortReason::WriteConflict)
         })
     }
 

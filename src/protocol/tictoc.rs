@@ -85,7 +85,8 @@ const WRITE_TIME: u64 = (1 << WRITE_BITS) - 1;
 const DIFFERENCE_MAX: u64 = (1 << 15) - 1;
 const LOCKED: u64 = 1 << 63;
 
-/// Optimistic concurrency control with data-driven timestamps (`TicToc`: Yu et al., SIGMOD 2016).
+/// Optimistic concurrency control with data-driven timestamps (Yu, Pavlo, Sanchez, Devadas:
+/// "`TicToc`: Time Traveling Optimistic Concurrency Control", SIGMOD 2016).
 #[derive(Debug)]
 pub struct TicToc;
 
@@ -265,6 +266,9 @@ impl Protocol for TicToc {
     const READS: Reads = Reads::Newest;
     const VALIDATES_READ_ONLY: bool = true;
     const RANGES: Ranges = Ranges::Validated;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] =
+        &[Fault::SkipValidation, Fault::SkipRanges, Fault::IgnoreBase, Fault::TornDecision];
 
     type Words = TicTocWords;
     type Shared = Absences;

@@ -66,6 +66,8 @@ use crate::storage::hash_index::Witness;
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
 use crate::storage::version::Version;
+#[cfg(all(test, not(loom)))]
+use crate::sync::fault::Fault;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::time::Duration;
@@ -172,6 +174,9 @@ impl<R: Policy> Protocol for TwoPhaseLocking<R> {
     const VALIDATES_READ_ONLY: bool = true;
     const TAKES_LOCKS: bool = true;
     const RANGES: Ranges = Ranges::Validated;
+    #[cfg(all(test, not(loom)))]
+    const FAULTS: &'static [Fault] =
+        &[Fault::SkipValidation, Fault::SkipRanges, Fault::GrantUnchecked];
 
     type Words = LockWords;
     type Shared = ();
@@ -279,7 +284,7 @@ mod tests {
     use crate::protocol::lock_parts::LINEAR_MAX;
     use crate::protocol::{NoWait, WaitDie, WoundWait};
     use crate::store::{Store, Table};
-    use crate::sync::fault::{Armed, Fault};
+    use crate::sync::fault::Armed;
 
     fn store_of<P: Protocol>(shards: usize) -> (Store<P>, Table<u64, u64, P>) {
         let store = Store::builder().shards(shards).build_with::<P>().expect("valid");

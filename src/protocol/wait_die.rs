@@ -6,6 +6,16 @@
 //! transaction that the caller retries is a new one each time), and the worker's number where two
 //! snapshots tie.
 //!
+//! # Departures
+//!
+//! Beside those of `two_phase_locking.rs`:
+//!
+//! * A younger one dies not only of an older owner: also of an older one that waits and presses, if
+//!   both cannot have the lock together. Otherwise readers that join the owners could keep an older
+//!   writer waiting for ever.
+//! * Ages need not be unique by themselves, nor are they drawn for the purpose: see above.
+//! * An older one waits no longer than `LOCK_WAIT_MAX_MS`, and then aborts too.
+//!
 //! # No deadlock
 //!
 //! Whenever a waiting transaction looks at the lock, everybody whom it waits for is younger, or it
@@ -25,7 +35,8 @@ use super::record_lock::{Party, Rule};
 use super::two_phase_locking::{Policy, TwoPhaseLocking};
 use crate::error::AbortReason;
 
-/// Strict two-phase locking; the older one waits, the younger one aborts.
+/// Strict two-phase locking; the older one waits, the younger one aborts (Rosenkrantz, Stearns,
+/// Lewis: "System Level Concurrency Control for Distributed Database Systems", TODS 1978).
 pub type WaitDie = TwoPhaseLocking<Die>;
 
 /// Whoever meets an older one gives up.

@@ -14,6 +14,17 @@
 //! the transaction began to terminate has no effect: once `commit` is called it asks for no lock
 //! that somebody else could own, and committing frees its locks as soon as aborting would.
 //!
+//! # Departures
+//!
+//! Beside those of `two_phase_locking.rs`:
+//!
+//! * Nobody but the wounded one itself ends it: the wound is a flag, which it notices in its next
+//!   operation or while it waits, and not before (see above).
+//! * A younger one waits not only for owners: also behind an older one that waits and presses, if
+//!   both cannot have the lock together.
+//! * Ages need not be unique by themselves, nor are they drawn for the purpose: see above.
+//! * Nobody waits longer than `LOCK_WAIT_MAX_MS`; who has, aborts, wounded or not.
+//!
 //! # No deadlock
 //!
 //! Whenever a waiting transaction looks at the lock, it wounds every younger one whom it waits for,
@@ -33,7 +44,8 @@ use super::record_lock::{Party, Rule};
 use super::two_phase_locking::{Policy, TwoPhaseLocking};
 use crate::error::AbortReason;
 
-/// Strict two-phase locking; the older one aborts the younger, the younger one waits.
+/// Strict two-phase locking; the older one aborts the younger, the younger one waits (Rosenkrantz,
+/// Stearns, Lewis: "System Level Concurrency Control for Distributed Database Systems", TODS 1978).
 pub type WoundWait = TwoPhaseLocking<Wound>;
 
 /// Whoever meets a younger owner wounds it, and waits in any case.

@@ -7,7 +7,7 @@
 
 use super::{OrderedTable, RetryPolicy, Store, Table, Transaction};
 use crate::error::TransactionError;
-use crate::protocol::{self, Progress, Protocol, Ranges, Visitor};
+use crate::protocol::{self, Isolation, Progress, Protocol, Ranges, Visitor};
 use crate::sync::step::{self, Step};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -111,6 +111,27 @@ impl<P: Protocol> Bank<P> {
         Ok(())
     }
 
+    /// Sets an account to one more than another one, if nobody is in the way.
+    fn follow(&self, to: u64, from: u64) -> Outcome {
+        let tx = self.store.begin()?;
+        let found = tx.get(&self.accounts, &from)?.copied().unwrap_or(0);
+        tx.put(&self.accounts, to, found + 1)?;
+        tx.commit()
+    }
+
+    /// Writes to account 1 in vain: a rival has overwritten that one, and account 0, which it has
+    /// read before, so that there is no place for it before the rival and none after.
+    fn fail_late(&self) -> Outcome {
+        let doomed = self.store.begin()?;
+        doomed.get(&self.accounts, &0)?;
+        doomed.put(&self.accounts, 1, -EACH)?;
+        let rival = self.store.begin()?;
+        rival.update(&self.accounts, &0, |balance| balance - 1)?;
+        rival.update(&self.accounts, &1, |balance| balance + 1)?;
+        rival.commit()?;
+        doomed.commit()
+    }
+
     /// Everything a transaction can do, so that every step is reached.
     fn work(&self, thread: u64, round: u64) -> Outcome {
         self.transfer(round % ACCOUNTS, (round + 1) % ACCOUNTS)?;
@@ -210,6 +231,13 @@ impl Suspended {
     fn go_on(self) {
         self.let_go.send(()).expect("it is still suspended");
         self.thread.join().expect("the suspended thread ends well");
+    }
+}
+
+/// Fails the test on anything but a conflict.
+fn expect_abort(outcome: Outcome) {
+    if let Err(error) = outcome {
+        assert!(error.abort().is_some(), "{error}");
     }
 }
 
@@ -322,8 +350,54 @@ fn view_across<P: Protocol>(at: Step) -> Result<(), String> {
     Ok(())
 }
 
-/// As above at every step of a commit.
-pub(super) fn views_across<P: Protocol>() -> Result<(), String> {
+/// Two transactions that each read what the other one writes, the first of them suspended at a
+/// step of its commit: not both commit without having seen the other.
+fn skew_across<P: Protocol>(at: Step) -> Result<(), String> {
+    let bank = Arc::new(Bank::<P>::new());
+    let follow = |bank: &Bank<P>, _| {
+        expect_abort(bank.follow(0, 1));
+        Ok(())
+    };
+    let Some(suspended) = Suspended::new(&bank, at, follow) else { return Ok(()) };
+    expect_abort(bank.follow(1, 0));
+    suspended.go_on();
+    match bank.store.view(|tx| bank.count(tx, 0..2)) {
+        Ok(total) if total == 2 * (EACH + 1) => {
+            Err(format!("{}: {at:?}: neither of two has seen the other", P::NAME))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Nobody sees what a transaction has written that is suspended while it takes that back.
+fn view_across_an_abort<P: Protocol>() -> Result<(), String> {
+    let bank = Arc::new(Bank::<P>::new());
+    let fail = |bank: &Bank<P>, round| {
+        if round == 0 {
+            expect_abort(bank.fail_late());
+        }
+        Ok(())
+    };
+    let Some(suspended) = Suspended::new(&bank, Step::AbortUnlink, fail) else { return Ok(()) };
+    let look = || {
+        let view = bank.store.begin_view()?;
+        let balance = bank.count(&view, 1..2)?;
+        view.commit().map(|()| balance)
+    };
+    let seen = look();
+    suspended.go_on();
+    match seen {
+        Ok(balance) if balance != EACH + 1 => {
+            Err(format!("{}: {balance} was seen, which nobody has committed", P::NAME))
+        }
+        // Whoever aborts has seen nothing.
+        _ => Ok(()),
+    }
+}
+
+/// What others see and do while a transaction is suspended at any step of its commit is right.
+pub(super) fn suspended_commits<P: Protocol>() -> Result<(), String> {
     let steps = [
         Step::PrepareInstalled,
         Step::PrepareDrawn,
@@ -331,27 +405,35 @@ pub(super) fn views_across<P: Protocol>() -> Result<(), String> {
         Step::DecideCommitted,
         Step::FinishStamped,
     ];
-    steps.into_iter().try_for_each(view_across::<P>)
+    if P::PROGRESS == Progress::LockFree {
+        // Under the others the view would wait for the transfer and the transfer for the view.
+        steps.into_iter().try_for_each(view_across::<P>)?;
+    }
+    if P::TAKES_LOCKS {
+        // The others would only wait.
+        return Ok(());
+    }
+    if P::ISOLATION == Isolation::Serializable {
+        steps.into_iter().try_for_each(skew_across::<P>)?;
+    }
+    view_across_an_abort::<P>()
 }
 
-struct ViewsAcross;
+struct SuspendedCommits;
 
-impl Visitor for ViewsAcross {
+impl Visitor for SuspendedCommits {
     type Output = ();
     fn visit<P: Protocol>(self) {
-        // Under the others the view would wait for the transfer and the transfer for the view.
-        if P::PROGRESS == Progress::LockFree
-            && let Err(complaint) = views_across::<P>()
-        {
+        if let Err(complaint) = suspended_commits::<P>() {
             panic!("{complaint}");
         }
     }
 }
 
 #[test]
-fn a_view_sees_all_of_a_suspended_transfer_or_nothing() {
+fn a_suspended_commit_is_seen_as_a_whole_or_not_at_all() {
     let _nothing_armed = crate::sync::fault::Armed::new(None);
     for name in protocol::NAMES {
-        protocol::dispatch(name, ViewsAcross).expect("a registered protocol");
+        protocol::dispatch(name, SuspendedCommits).expect("a registered protocol");
     }
 }

@@ -24,7 +24,7 @@ use std::ptr::NonNull;
 
 /// How old a snapshot is that a test asked to be stale: in time, or in commits where timestamps
 /// are no time.
-const STALE_NS: u64 = 200_000;
+const STALE_NS: u64 = 1_000_000;
 const STALE_COMMITS: u64 = 4;
 
 /// A transaction: a consistent snapshot, and the writes that will be committed on top of it.
@@ -124,7 +124,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         // SAFETY: the slot is ours until `end`, and the worker with it.
         let worker = unsafe { &mut *cell.worker.get() };
         worker.snapshot = P::snapshot(core, core.snapshot_after(last));
-        if fault::on(Fault::StaleSnapshot) {
+        if !writes && fault::on(Fault::StaleSnapshot) {
             // Not below what the slot was opened from, so that what it reads is there.
             let stale = core.clock.ticks(STALE_NS).unwrap_or(STALE_COMMITS);
             worker.snapshot = worker.snapshot.saturating_sub(stale).max(last + 1);

@@ -16,11 +16,11 @@ pub(crate) enum Fault {
     IgnoreFloor,
     /// Skip the validation of reads: write skew, lost updates through reads.
     SkipValidation,
-    /// Skip the validation of ranges, or the look at the stamps that readers of ranges leave: a
-    /// phantom.
+    /// Skip the validation of ranges, or the look at the stamps or reservations that readers of
+    /// ranges leave: a phantom.
     SkipRanges,
-    /// Install on whatever version is the newest, not on the one that the write is based on: lost
-    /// updates.
+    /// Install on whatever version is the newest, not on the one that the write is based on or that
+    /// its snapshot sees: lost updates.
     IgnoreBase,
     /// Take a pending version for a committed one: the models of the single-version protocols read
     /// what was taken back.
@@ -32,9 +32,10 @@ pub(crate) enum Fault {
     /// before a reader that has not seen it.
     AbsenceUnraised,
     /// Make one of a transaction's versions visible before the decision: a view across a suspended
-    /// transfer counts wrong.
+    /// transfer counts wrong, or sees what an abort is about to take back.
     TornDecision,
-    /// Begin with a snapshot that is older than the last commits: reads are stale in real time.
+    /// Begin a view with a snapshot that is older than the last commits: reads are stale in real
+    /// time.
     StaleSnapshot,
     /// Copy an index slot without freezing it first: the models of growth and of splits lose an
     /// insert.
@@ -46,11 +47,11 @@ pub(crate) enum Fault {
     IgnoreOpen,
     /// Give a record's lock back with a relaxed store: the lock model sees a data race.
     UnlockRelaxed,
-    /// Grant a record's lock whoever owns it: the lock model sees a data race, that of retired
-    /// locks a lost update.
+    /// Grant a lock whoever owns it: the lock model sees a data race, that of retired locks a lost
+    /// update, and the scripts see lost updates.
     GrantUnchecked,
     /// Commit although somebody has not committed whose value was read: the model of retired locks
-    /// commits on a write that was given up.
+    /// commits on a write that was given up, and so does a script.
     IgnoreDependencies,
     /// Look at the chain before leaving the stamp of a read: the model of timestamp order loses a
     /// write that comes between.
