@@ -169,6 +169,13 @@ pub enum Error {
         /// The largest number allowed.
         max: usize,
     },
+    /// The number of parts of an ordered table is 0 or above that of the shards.
+    PartCount {
+        /// What was asked for.
+        asked: usize,
+        /// The largest number allowed: that of the shards.
+        max: usize,
+    },
     /// The table exists with other key or value types.
     TableType {
         /// The table's name.
@@ -243,6 +250,9 @@ impl fmt::Display for Error {
         match self {
             Error::ShardCount { asked, max } => {
                 write!(f, "a store has 1 to {max} shards, not {asked}")
+            }
+            Error::PartCount { asked, max } => {
+                write!(f, "ordered tables have 1 to {max} parts in this store, not {asked}")
             }
             Error::TableType { table } => {
                 write!(f, "table \"{table}\" exists with other key or value types")

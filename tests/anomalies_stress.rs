@@ -81,8 +81,9 @@ impl<C: Case> Visitor for Stress<'_, C> {
         }
         let (case, seed) = (self.0, random::seed());
         let rounds = if P::NAME == protocol::NAMES[0] { ROUNDS } else { ROUNDS / 10 };
-        for shards in [1, 3] {
-            let store = Store::builder().shards(shards).build_with::<P>().unwrap();
+        for (shards, parts) in [(3, 1), (3, 2)] {
+            let store =
+                Store::builder().shards(shards).ordered_parts(parts).build_with::<P>().unwrap();
             let ordered = C::ORDERED.then(|| store.ordered_table("numbers").unwrap());
             let table = store.table("numbers").unwrap();
             case.prepare(&store, &table);
@@ -102,7 +103,7 @@ impl<C: Case> Visitor for Stress<'_, C> {
                     });
                 }
             });
-            println!("{}, {shards} shards: {:?}", P::NAME, store.stats());
+            println!("{}, {parts} parts: {:?}", P::NAME, store.stats());
             case.check(&store, &table);
         }
     }

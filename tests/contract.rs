@@ -225,6 +225,16 @@ fn the_number_of_shards_is_checked() {
 }
 
 #[test]
+fn the_number_of_parts_of_ordered_tables_is_checked() {
+    for parts in [0, 4, usize::MAX] {
+        let error = Store::builder().shards(3).ordered_parts(parts).build().unwrap_err();
+        assert_eq!(error, Error::PartCount { asked: parts, max: 3 });
+        assert!(error.to_string().contains("1 to 3 parts"), "{error}");
+    }
+    assert!(Store::builder().shards(3).ordered_parts(3).build().is_ok());
+}
+
+#[test]
 fn a_conflict_names_its_reason_its_table_and_its_key() {
     let store = Store::new();
     let table = store.table::<u64, u64>("accounts").unwrap();

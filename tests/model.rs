@@ -314,8 +314,13 @@ fn run_transaction<P: Protocol>(
     Ok(if end == End::Commit { model } else { before.clone() })
 }
 
-fn run<P: Protocol>(shards: usize, seed: u64, steps: &[Step]) -> Outcome {
-    let store = Store::builder().shards(shards).hash_seed(seed).build_with::<P>().unwrap();
+fn run<P: Protocol>((shards, parts): (usize, usize), seed: u64, steps: &[Step]) -> Outcome {
+    let store = Store::builder()
+        .shards(shards)
+        .ordered_parts(parts)
+        .hash_seed(seed)
+        .build_with::<P>()
+        .unwrap();
     let tables = Tables::new(&store);
     let mut model = Model::new();
     let mut views: Vec<(Transaction<'_, P>, Model)> = Vec::new();
@@ -353,12 +358,12 @@ impl Visitor for Differential {
     type Output = ();
     fn visit<P: Protocol>(self) {
         let cases = if P::NAME == protocol::NAMES[0] { CASES } else { CASES / 4 };
-        for shards in [1, 3] {
+        for spread in [(1, 1), (3, 1), (3, 2)] {
             let config = Config { cases, failure_persistence: None, ..Config::default() };
             let checked = TestRunner::new(config)
-                .run(&(any::<u64>(), steps()), |(seed, steps)| run::<P>(shards, seed, &steps));
+                .run(&(any::<u64>(), steps()), |(seed, steps)| run::<P>(spread, seed, &steps));
             if let Err(failure) = checked {
-                panic!("{} with {shards} shards: {failure}", P::NAME);
+                panic!("{} with {spread:?} shards and parts: {failure}", P::NAME);
             }
         }
     }

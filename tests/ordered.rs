@@ -377,7 +377,7 @@ impl OrderedKey for Unsteady {}
 
 #[test]
 fn a_range_whose_order_panics_has_ended() {
-    let store = Store::builder().shards(2).build().unwrap();
+    let store = Store::builder().shards(2).ordered_parts(2).build().unwrap();
     let table = store.ordered_table::<Unsteady, u64>("t").unwrap();
     for key in 0..100 {
         store.transact(|tx| tx.put(&table, Unsteady(key), key)).unwrap();

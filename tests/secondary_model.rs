@@ -230,10 +230,11 @@ impl Visitor for Differential {
         }
         let cases = if P::NAME == protocol::NAMES[0] { 256 } else { 48 };
         let transactions = vec((operations(), any::<bool>()), 1..8);
-        for shards in [1, 3] {
+        for (shards, parts) in [(1, 1), (3, 1), (3, 2)] {
             let config = Config { cases, failure_persistence: None, ..Config::default() };
             let checked = TestRunner::new(config).run(&transactions, |transactions| {
-                let store = Store::builder().shards(shards).build_with::<P>().unwrap();
+                let store =
+                    Store::builder().shards(shards).ordered_parts(parts).build_with::<P>().unwrap();
                 let indexed = Indexed::new(&store);
                 let mut model = BTreeMap::new();
                 for (operations, commits) in &transactions {

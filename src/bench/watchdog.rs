@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// How often the watchdog looks at the clock, at the least.
 const LOOK: Duration = Duration::from_secs(1);
+/// Longer than any run lasts.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
 /// What a repetition is doing while it is overdue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,12 @@ impl fmt::Display for Overdue<'_> {
     }
 }
 
+/// The moment after so long, or one that nobody will see.
+fn moment_after(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now + FOREVER)
+}
+
 /// Knows when the next sign of life is due.
 #[derive(Debug)]
 pub(super) struct Watchdog {
@@ -73,7 +81,7 @@ impl Watchdog {
         observer: &dyn Observer,
         work: impl FnOnce(&Watchdog) -> R,
     ) -> R {
-        let due = Mutex::new((Instant::now() + patience, Stage::Loading));
+        let due = Mutex::new((moment_after(patience), Stage::Loading));
         let (dog, bell) = (Watchdog { patience, due }, Bell::default());
         std::thread::scope(|scope| {
             let watch = || {
@@ -91,7 +99,7 @@ impl Watchdog {
 
     /// The next sign of life comes within `time`, and some patience.
     pub(super) fn expect(&self, stage: Stage, time: Duration) {
-        let due = Instant::now() + time + self.patience;
+        let due = moment_after(time.saturating_add(self.patience));
         *self.due.lock().unwrap_or_else(PoisonError::into_inner) = (due, stage);
     }
 

@@ -116,11 +116,14 @@ fn reads_one_shard<P: Protocol>(cx: &Context<'_, P>) -> bool {
         return true;
     }
     let access = &cx.worker.access;
+    // A range is one of keys of all shards.
+    if access.walks > 0 {
+        return false;
+    }
     let writes = access.writes.iter().take(1).map(|write| write.shard);
     let reads = access.reads.iter().map(|read| read.shard);
     let absents = access.absents.iter().map(|absent| absent.shard);
-    let ranges = access.ranges.iter().map(|range| range.shard);
-    let mut shards = writes.chain(reads).chain(absents).chain(ranges);
+    let mut shards = writes.chain(reads).chain(absents);
     let first = shards.next();
     shards.all(|shard| Some(shard) == first)
 }
@@ -137,7 +140,7 @@ fn validate_ranges<P: Protocol>(cx: &Context<'_, P>) -> Step<P, ()> {
     for range in &access.ranges {
         // SAFETY: tables live as long as the store.
         let table = unsafe { &*range.table };
-        let index = table.ordered_index(range.shard).expect("a range of an ordered table");
+        let index = &table.parts()[range.part as usize];
         let pass = |record| {
             // SAFETY: records in the index are alive while this step is pinned.
             let head = unsafe { table.head(record, 0) };

@@ -34,7 +34,8 @@ pub(crate) struct AbsentEntry<W: Words> {
 pub(crate) struct RangeEntry<W: Words> {
     pub(crate) witness: ordered_index::Witness<W>,
     pub(crate) table: *const TableCore<W>,
-    pub(crate) shard: u32,
+    /// The part of the table that the leaf is of.
+    pub(crate) part: u32,
     /// Which walk of the transaction it belongs to.
     pub(crate) walk: u32,
     /// The heads of the lowest and the highest key that was asked for.

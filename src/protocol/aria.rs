@@ -25,7 +25,7 @@
 //!   there is no replay here. Nor is there the paper's fallback for batches with many conflicts.
 //! * *One that only reads does not wait:* it comes before all writers of its batch.
 //! * *Reservations lie in the records.* Those of keys that are absent, or come into being, lie in
-//!   buckets by hash, and those of ranges in one place for each shard; that others share these
+//!   buckets by hash, and those of ranges in one place for each table; that others share these
 //!   costs aborts and no more. They need not be cleared: they carry the batch's number.
 //!
 //! # Why the result is strictly serializable
@@ -48,7 +48,7 @@
 
 use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteKind};
 use super::context::{Context, Core, Worker};
-use super::stamps::{ByHash, ByShard, raise, seen};
+use super::stamps::{ByHash, ByTable, raise, seen};
 use super::{Conflict, Isolation, Progress, Protocol, Ranges, Reads, Step, single_version};
 use crate::error::AbortReason;
 use crate::limits::{LOCK_WAIT_MAX_MS, OPEN_TRANSACTIONS_MAX};
@@ -130,7 +130,7 @@ pub struct Sequencer {
     /// For the absence of keys.
     keys: ByHash<Reservations>,
     /// For the absence of keys in ranges.
-    ranges: ByShard<Reservations>,
+    ranges: ByTable<Reservations>,
 }
 
 impl Sequencer {
@@ -261,7 +261,7 @@ pub struct Local {
     stage: Stage,
     /// What it leaves where it reserves.
     mark: u64,
-    /// Shards in which it has read ranges, a bit for each.
+    /// The places of tables of which it has read ranges, a bit for each.
     walked: u64,
 }
 
@@ -310,7 +310,7 @@ fn each_read(cx: &Cx<'_>, mut show: impl FnMut(&Reservations)) {
         }
     }
     access.absents.iter().for_each(|absent| show(shared.keys.at(absent.hash as u32)));
-    members(cx.worker.local.walked).for_each(|shard| show(shared.ranges.at(shard)));
+    members(cx.worker.local.walked).for_each(|place| show(shared.ranges.at(place as usize)));
 }
 
 /// Shows every place that the transaction writes, and whether only one may write there.
@@ -324,8 +324,9 @@ fn each_write(cx: &Cx<'_>, mut show: impl FnMut(&Reservations, bool)) {
         if creates(write) {
             show(shared.keys.at(write.hash as u32), true);
             // SAFETY: tables live as long as the store.
-            if unsafe { &*write.table }.is_ordered() {
-                show(shared.ranges.at(write.shard), false);
+            let table = unsafe { &*write.table };
+            if table.is_ordered() {
+                show(shared.ranges.of(table), false);
             }
         }
     }
@@ -426,10 +427,10 @@ impl Protocol for Aria {
         Ok(())
     }
 
-    fn read_range(cx: &mut Cx<'_>, shard: u32) -> Step<Self, ()> {
+    fn read_range(cx: &mut Cx<'_>, table: &TableCore<AriaWords>) -> Step<Self, ()> {
         heed_closing(cx)?;
         if !fault::on(Fault::SkipRanges) {
-            cx.worker.local.walked |= 1 << shard;
+            cx.worker.local.walked |= 1 << ByTable::<Reservations>::place(table);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::reclaim::watermark::{Slot, Watermark};
 use crate::shard::ring::Ring;
 use crate::storage::Words;
 use crate::storage::record::Record;
-use crate::storage::table::{TableCore, TableVersion};
+use crate::storage::table::{Spread, TableCore, TableVersion};
 use crate::storage::version::Version;
 use crate::sync::published::Published;
 use crate::sync::{AtomicU64, CachePadded, Tally};
@@ -66,6 +66,8 @@ pub(crate) struct Core<P: Protocol> {
     pub(crate) tables: Tables<P::Words>,
     pub(crate) ring: Ring,
     pub(crate) hasher: ahash::RandomState,
+    /// How many ordered indexes an ordered table has.
+    pub(crate) ordered_parts: usize,
     pub(crate) contention: Contention,
     pub(crate) right_of_way: CachePadded<AtomicU64>,
     pub(crate) crowd: CachePadded<Crowd>,
@@ -77,7 +79,7 @@ pub(crate) struct Core<P: Protocol> {
 impl<P: Protocol> Core<P> {
     pub(crate) fn new(
         clock: Clock,
-        shards: usize,
+        spread: Spread,
         hasher: ahash::RandomState,
         contention: Contention,
     ) -> Self {
@@ -90,7 +92,8 @@ impl<P: Protocol> Core<P> {
             watermark: Watermark::new(),
             pool: Arc::new(ChunkPool::new()),
             tables: Tables::new(),
-            ring: Ring::new(shards),
+            ring: Ring::new(spread.shards),
+            ordered_parts: spread.parts,
             hasher,
             contention,
             right_of_way: CachePadded::new(AtomicU64::new(0)),

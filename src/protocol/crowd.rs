@@ -10,6 +10,10 @@
 //! A crowd is noticed by whoever scans the watermark, and remembered for a while: once threads
 //! rest between transactions, a scan finds few of them open. Nobody waits for anybody here, and
 //! nothing depends on it but speed.
+//!
+//! It is `Store::transact` and `Store::view` that rest. Whoever begins transactions by hand decides
+//! for himself when to let others run; if he has one open while he calls them, he rests with that.
+//! Idle views count as well: they too keep what they see.
 
 use crate::clock::Clock;
 use crate::limits::{CROWD_REMEMBERED_NS, REST_AFTER_NS};

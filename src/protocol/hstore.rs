@@ -35,6 +35,8 @@
 //! between T's begin and its return. For a transaction that only reads this is the same; it is why
 //! a `view` takes locks too, and why it need not validate.
 //!
+//! *Ranges.* Whoever reads one takes the locks of all shards first.
+//!
 //! *Absent keys, inserts, deletes.* All records of a key, present and future, lie in one shard. A
 //! key is looked up before its shard is locked, so what the lookup found is checked after: that the
 //! record is still in use, or the witness of an absence still good. From then on nobody else
@@ -198,9 +200,12 @@ impl Protocol for HStore {
         Ok(version)
     }
 
-    fn read_range(cx: &mut Cx<'_>, shard: u32) -> Step<Self, ()> {
-        // Nothing of the shard was looked up before.
-        enter(cx, shard).map(|_| ())
+    fn read_range(cx: &mut Cx<'_>, _table: &TableCore<NoWords>) -> Step<Self, ()> {
+        let shards = cx.core.ring.shards() as u32;
+        // Whoever fails at one of them asks for all of them next time.
+        cx.worker.local.known |= u64::MAX >> (u64::BITS - shards);
+        // Of the range nothing was looked up before.
+        (0..shards).try_for_each(|shard| enter(cx, shard).map(|_| ()))
     }
 
     #[inline]

@@ -253,10 +253,11 @@ pub trait Protocol: Sized + Send + Sync + 'static {
         shard: u32,
     ) -> Step<Self, ()>;
 
-    /// Announces that ranges of this shard are about to be read.
+    /// Announces that a range of this table is about to be read: once, before its first record is
+    /// looked for.
     #[doc(hidden)]
     #[inline]
-    fn read_range(_cx: &mut Context<'_, Self>, _shard: u32) -> Step<Self, ()> {
+    fn read_range(_cx: &mut Context<'_, Self>, _table: &TableCore<Self::Words>) -> Step<Self, ()> {
         Ok(())
     }
 

@@ -37,8 +37,8 @@
 //!
 //! # Ranges
 //!
-//! A range has one word for each shard, which a transaction raises before it begins to walk over
-//! one there. Whoever inserts a record into an ordered table looks at it afterwards, so it sees the
+//! The ranges of a table have one word, which a transaction raises before it begins to walk over
+//! one. Whoever inserts a record into an ordered table looks at it afterwards, so it sees the
 //! stamp and aborts if it is below, or the walk finds its record. Then the rules for records hold.
 //! So does whoever writes the first version into a record that an abort has left: it may have come
 //! into the index behind the walk. A record with a version did not: its first writer looked.
@@ -75,7 +75,7 @@
 use super::access_set::{ReadEntry, WriteEntry, WriteKind};
 use super::context::{Context, Core, Worker};
 use super::multi_version::{self, Above, Local, above, visible_now};
-use super::stamps::{ByHash, ByShard, raise, seen};
+use super::stamps::{ByHash, ByTable, raise, seen};
 use super::{Conflict, Isolation, Place, Progress, Protocol, Ranges, Reads, Step, WriteOrder};
 use crate::clock::Clock;
 use crate::error::AbortReason;
@@ -111,7 +111,7 @@ pub struct Gaps {
     /// That a key is absent.
     keys: ByHash<AtomicU64>,
     /// That a range has no further keys.
-    ranges: ByShard<AtomicU64>,
+    ranges: ByTable<AtomicU64>,
 }
 
 /// Where among those a transaction has left its own.
@@ -247,8 +247,8 @@ impl Protocol for Mvto {
         Ok(())
     }
 
-    fn read_range(cx: &mut Cx<'_>, shard: u32) -> Step<Self, ()> {
-        let stamp = cx.core.shared.ranges.at(shard);
+    fn read_range(cx: &mut Cx<'_>, table: &TableCore<MvtoWords>) -> Step<Self, ()> {
+        let stamp = cx.core.shared.ranges.of(table);
         if raise(stamp, cx.worker.snapshot) == cx.worker.snapshot
             && !has_stamped(cx.worker, std::ptr::null(), stamp)
         {
@@ -391,10 +391,11 @@ fn is_above_readers_of(
 #[inline]
 fn is_above_ranges(cx: &Cx<'_>, write: &WriteEntry<MvtoWords>) -> bool {
     // SAFETY: tables live as long as the store.
-    if !unsafe { &*write.table }.is_ordered() || fault::on(Fault::SkipRanges) {
+    let table = unsafe { &*write.table };
+    if !table.is_ordered() || fault::on(Fault::SkipRanges) {
         return true;
     }
-    let stamp = cx.core.shared.ranges.at(write.shard);
+    let stamp = cx.core.shared.ranges.of(table);
     let own = || has_stamped(cx.worker, std::ptr::null(), stamp);
     is_above_readers(stamp, cx.worker.snapshot, own)
 }

@@ -262,7 +262,7 @@ pub(super) mod tests {
             // SAFETY: the keys of the table are of this type.
             unsafe { at.cast::<u64>().read() == key && !record.head().is_dead() }
         };
-        match core.index(store.core.ring.shard_of(hash)).find(hash, is_key) {
+        match core.index(store.core.ring.shard_of(hash as u32)).find(hash, is_key) {
             Lookup::Found(record) => Some(record),
             Lookup::Absent(_) => None,
         }

@@ -56,7 +56,7 @@
 //! # Ranges
 //!
 //! A key without a record is absent from a range in the same way, with one imaginary version for
-//! each shard. A transaction that has read a range raises the readers and counts the removers
+//! each table. A transaction that has read a range raises the readers and counts the removers
 //! before the store looks whether a key was inserted into it, which aborts it (`Phantom`). Whoever
 //! inserts a record into an ordered table counts the readers, and so does whoever writes the first
 //! version into a record that an abort has left there; the records in the range have stamps of
@@ -86,7 +86,7 @@
 use super::access_set::{AbsentEntry, ReadEntry};
 use super::context::{Context, Core, Worker};
 use super::multi_version::{self, Above, Local, above, still_absent, visible_now};
-use super::stamps::{ByHash, ByShard, lower, raise, seen};
+use super::stamps::{ByHash, ByTable, lower, raise, seen};
 use super::{Conflict, Isolation, Progress, Protocol, Ranges, Reads, Step};
 use crate::error::AbortReason;
 use crate::storage::Words;
@@ -135,7 +135,7 @@ pub struct Gaps {
     /// Of the absence of keys.
     keys: ByHash<Absence>,
     /// Of the absence of further keys in a range.
-    ranges: ByShard<Absence>,
+    ranges: ByTable<Absence>,
 }
 
 /// The words of `ssn`.
@@ -317,8 +317,9 @@ impl Protocol for Ssn {
             // An insert, or the first version in a record that an abort has left, which may have
             // come into the index behind a walk.
             // SAFETY: tables live as long as the store.
-            if base.is_none() && unsafe { &*write.table }.is_ordered() {
-                certificate.comes_after(seen(&cx.core.shared.ranges.at(write.shard).readers));
+            let table = unsafe { &*write.table };
+            if base.is_none() && table.is_ordered() {
+                certificate.comes_after(seen(&cx.core.shared.ranges.of(table).readers));
             }
         }
         Ok(())
@@ -336,7 +337,9 @@ impl Protocol for Ssn {
             raise(&cx.core.shared.keys.at(absent.hash as u32).readers, cx.worker.commit);
         }
         for index in 0..cx.worker.access.ranges.len() {
-            let gaps = cx.core.shared.ranges.at(cx.worker.access.ranges[index].shard);
+            // SAFETY: tables live as long as the store.
+            let table = unsafe { &*cx.worker.access.ranges[index].table };
+            let gaps = cx.core.shared.ranges.of(table);
             raise(&gaps.readers, cx.worker.commit);
             cx.worker.local.more.comes_after(seen(&gaps.removers));
         }
@@ -367,8 +370,9 @@ impl Protocol for Ssn {
             if version.is_tombstone() {
                 raise(&cx.core.shared.keys.at(write.hash as u32).removers, commit);
                 // SAFETY: tables live as long as the store.
-                if unsafe { &*write.table }.is_ordered() {
-                    raise(&cx.core.shared.ranges.at(write.shard).removers, commit);
+                let table = unsafe { &*write.table };
+                if table.is_ordered() {
+                    raise(&cx.core.shared.ranges.of(table).removers, commit);
                 }
             }
         }

@@ -6,11 +6,14 @@
 //! the chain's head; a writer installs at the head and then looks at the stamp. That takes a single
 //! order of all four accesses.
 
-use crate::limits::SHARDS_MAX;
+use crate::storage::Words;
+use crate::storage::table::TableCore;
 use crate::sync::{AtomicU64, CachePadded, Ordering, model_fence};
 
 /// Buckets that the keys of a store share for what is to be remembered of their absence.
 const BUCKETS: usize = if cfg!(loom) { 1 } else { 4096 };
+/// Places that the ordered tables of a store share: as many as a set of them has bits.
+const TABLES: usize = if cfg!(loom) { 1 } else { u64::BITS as usize };
 
 /// A stamp, ordered with the accesses to heads, indexes and decision words.
 #[inline]
@@ -66,22 +69,34 @@ impl<T> ByHash<T> {
     }
 }
 
-/// Something for each shard, for the ranges that are read there. That all ordered tables share it,
-/// and all ranges of a shard, costs aborts and no more.
+/// Something for each ordered table, for the ranges that are read of it. That all its ranges share
+/// it, and a table with others once there are many, costs aborts and no more.
 #[derive(Debug)]
-pub struct ByShard<T>(Box<[CachePadded<T>]>);
+pub struct ByTable<T>(Box<[CachePadded<T>]>);
 
-impl<T: Default> Default for ByShard<T> {
+impl<T: Default> Default for ByTable<T> {
     fn default() -> Self {
-        ByShard((0..SHARDS_MAX).map(|_| CachePadded::new(T::default())).collect())
+        ByTable((0..TABLES).map(|_| CachePadded::new(T::default())).collect())
     }
 }
 
-impl<T> ByShard<T> {
-    /// The place of a shard.
+impl<T> ByTable<T> {
+    /// The number of a table's place.
     #[inline]
-    pub(super) fn at(&self, shard: u32) -> &T {
-        &self.0[shard as usize]
+    pub(super) fn place<W: Words>(table: &TableCore<W>) -> usize {
+        usize::from(table.number) % TABLES
+    }
+
+    /// The place with this number.
+    #[inline]
+    pub(super) fn at(&self, place: usize) -> &T {
+        &self.0[place]
+    }
+
+    /// The place of a table.
+    #[inline]
+    pub(super) fn of<W: Words>(&self, table: &TableCore<W>) -> &T {
+        self.at(Self::place(table))
     }
 }
 

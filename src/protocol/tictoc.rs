@@ -39,8 +39,9 @@
 //! * Who removes raises it to its commit time, and then publishes.
 //!
 //! A range says of further keys that they are absent, so it has such a number as well: one for each
-//! shard, which is raised by whoever reads a range there and by whoever removes a key of an ordered
-//! table, and loaded by whoever inserts one. The check is then that of the ordered index.
+//! ordered table, which is raised by whoever reads a range of it and by whoever removes a key of
+//! it, and loaded by whoever writes the first version into a record. The check is then that of the
+//! ordered index.
 //!
 //! These are sequentially consistent. So if a writer's install comes after a reader's check, its
 //! load comes after the reader's raise and it commits above the reader; else the reader finds its
@@ -65,9 +66,9 @@
 //! may commit at a lower time, and a third may see the second and not the first (the test
 //! `an_order_that_is_not_that_of_real_time` shows it).
 
-use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteKind, WriteState};
+use super::access_set::{AbsentEntry, ReadEntry, WriteEntry, WriteState};
 use super::context::{Context, Core, Worker};
-use super::stamps::{ByHash, ByShard, raise, seen};
+use super::stamps::{ByHash, ByTable, raise, seen};
 use super::{Isolation, Progress, Protocol, Ranges, Reads, Step, optimistic, single_version};
 use crate::limits::UNDECIDED_SPINS_MAX;
 use crate::storage::Words;
@@ -182,7 +183,7 @@ impl Lifetime {
 #[derive(Debug, Default)]
 pub struct Absences {
     keys: ByHash<AtomicU64>,
-    ranges: ByShard<AtomicU64>,
+    ranges: ByTable<AtomicU64>,
 }
 
 impl Absences {
@@ -200,13 +201,13 @@ impl Absences {
         model_fence();
     }
 
-    /// The same for the ranges of a shard.
-    fn of_ranges(&self, shard: u32) -> u64 {
-        seen(self.ranges.at(shard))
+    /// The same for the ranges of a table.
+    fn of_ranges(&self, table: &TableCore<TicTocWords>) -> u64 {
+        seen(self.ranges.of(table))
     }
 
-    fn raise_ranges(&self, shard: u32, time: u64) {
-        raise(self.ranges.at(shard), time);
+    fn raise_ranges(&self, table: &TableCore<TicTocWords>, time: u64) {
+        raise(self.ranges.of(table), time);
         // The caller's check stays behind it.
         model_fence();
     }
@@ -237,9 +238,9 @@ fn overwritten<'v>(write: &WriteEntry<TicTocWords>) -> Option<&'v Version<TicToc
     unsafe { value((*write.version).older()) }
 }
 
-fn in_ordered_table(write: &WriteEntry<TicTocWords>) -> bool {
+fn table_of(write: &WriteEntry<TicTocWords>) -> &TableCore<TicTocWords> {
     // SAFETY: tables live as long as the store.
-    unsafe { &*write.table }.is_ordered()
+    unsafe { &*write.table }
 }
 
 /// Makes sure that what was read holds at the transaction's commit time.
@@ -323,8 +324,12 @@ impl Protocol for TicToc {
                 Some(version) => version.word.next_write(),
                 None => absences.of_key(write.hash as u32) + 1,
             });
-            if write.kind == WriteKind::Insert && in_ordered_table(write) {
-                time = time.max(absences.of_ranges(write.shard) + 1);
+            // The first version in a record, which may have come into the index behind a walk: also
+            // in one that an abort has left.
+            // SAFETY: as in `overwritten`.
+            let is_first = unsafe { (*write.version).older() }.is_null();
+            if is_first && table_of(write).is_ordered() {
+                time = time.max(absences.of_ranges(table_of(write)) + 1);
             }
         }
         for read in &access.reads {
@@ -339,7 +344,8 @@ impl Protocol for TicToc {
             time = time.max(absences.of_key(absent.hash as u32));
         }
         for range in &access.ranges {
-            time = time.max(absences.of_ranges(range.shard));
+            // SAFETY: tables live as long as the store.
+            time = time.max(absences.of_ranges(unsafe { &*range.table }));
         }
         cx.worker.local.time = time;
         step::at(Point::PrepareDrawn);
@@ -363,7 +369,8 @@ impl Protocol for TicToc {
         }
         // What was inserted into the ranges is looked for when every shard has voted.
         for range in &cx.worker.access.ranges {
-            cx.core.shared.raise_ranges(range.shard, cx.worker.local.time);
+            // SAFETY: tables live as long as the store.
+            cx.core.shared.raise_ranges(unsafe { &*range.table }, cx.worker.local.time);
         }
         Ok(())
     }
@@ -377,8 +384,8 @@ impl Protocol for TicToc {
             // SAFETY: our own version, while this step is pinned.
             if unsafe { (*write.version).is_tombstone() } {
                 cx.core.shared.raise_key(write.hash as u32, time);
-                if in_ordered_table(write) {
-                    cx.core.shared.raise_ranges(write.shard, time);
+                if table_of(write).is_ordered() {
+                    cx.core.shared.raise_ranges(table_of(write), time);
                 }
             }
         }

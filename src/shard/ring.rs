@@ -1,8 +1,8 @@
 //! The consistent-hash ring (Karger et al., STOC 1997): a key's hash to a shard.
 //!
-//! Each shard owns a number of points on a circle; a hash belongs to the first point at or after
-//! it. A shard that joins takes over the arcs in front of its points and nothing else changes
-//! hands.
+//! Each shard owns a number of points on a circle; a hash, spread over the circle, belongs to the
+//! first point at or after it. A shard that joins takes over the arcs in front of its points and
+//! nothing else changes hands.
 //!
 //! Departure: the circle is cut into equal cells, and each cell belongs to the shard that its
 //! middle falls to. A lookup is then one load from a small table instead of a binary search, and
@@ -15,8 +15,10 @@ use crate::limits::RING_POINTS_PER_SHARD;
 
 const CELL_BITS: u32 = 12;
 const CELLS: usize = 1 << CELL_BITS;
-/// Bits 32 to 43 of a key's hash choose its cell; the index uses the others.
-const CELL_SHIFT: u32 = 32;
+/// Spreads the low half of a key's hash, which its record remembers, over the cells. (Knuth's
+/// multiplier for 32 bits.) Its top bits depend on all bits below, so that the keys of one shard
+/// still fill all buckets of its index, which takes the low bits as they are.
+const SPREAD: u32 = 0x9e37_79b1;
 
 /// Which shard each cell of the circle belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,10 +62,10 @@ impl Ring {
         Self::of(&members)
     }
 
-    /// The shard of a key with this hash.
+    /// The shard of a key with this hash, of which the low half is enough.
     #[inline(always)]
-    pub(crate) fn shard_of(&self, hash: u64) -> u32 {
-        u32::from(self.cells[(hash >> CELL_SHIFT) as usize & (CELLS - 1)])
+    pub(crate) fn shard_of(&self, hash: u32) -> u32 {
+        u32::from(self.cells[(hash.wrapping_mul(SPREAD) >> (u32::BITS - CELL_BITS)) as usize])
     }
 
     pub(crate) fn shards(&self) -> usize {
@@ -118,6 +120,23 @@ mod tests {
         for (old, new) in before.cells.iter().zip(after.cells.iter()) {
             assert!(old == new || *old == 2, "a key of shard {old} moved though shard 2 left");
             assert_ne!(*new, 2);
+        }
+    }
+
+    /// The index of a shard takes its bucket from the low bits of the hash that chose the shard.
+    #[test]
+    fn the_keys_of_one_shard_fill_all_buckets() {
+        const BITS: u32 = 16;
+        let ring = Ring::new(16);
+        for below in [0, 32 - BITS] {
+            let mut filled = vec![0u32; 1 << BITS];
+            let hashes = (0..1u64 << 24).map(|number| mix(number) as u32);
+            for hash in hashes.filter(|&hash| ring.shard_of(hash) == 3) {
+                filled[(hash >> below) as usize & ((1 << BITS) - 1)] += 1;
+            }
+            // On average sixteen keys.
+            let (least, most) = (filled.iter().min(), filled.iter().max());
+            assert!(least > Some(&0) && most < Some(&64), "{least:?} to {most:?}");
         }
     }
 

@@ -41,7 +41,7 @@ use super::record::Record;
 use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step};
 
-/// The indexes of one shard of a table.
+/// The indexes of a table that a key belongs into.
 pub(crate) struct Indexes<'t, W: Words, O> {
     pub(crate) hash: &'t HashIndex<W>,
     /// That of an ordered table.

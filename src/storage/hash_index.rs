@@ -56,9 +56,9 @@ const TAG: u64 = 0xffff << 48;
 /// The place of a witness in an array without an empty slot.
 const FULL: usize = usize::MAX;
 
-/// Which hash bits do what: the low half places the bucket (and its top bits the first slot), bits
-/// 32 to 43 the shard, the next four decide which inserts are counted, the top sixteen are kept in
-/// the slot.
+/// Which hash bits do what: the low half places the bucket (and its top bits the first slot) and,
+/// spread by the ring, the shard; four of the high half decide which inserts are counted, the top
+/// sixteen are kept in the slot.
 const SLOT_SHIFT: u32 = 29;
 const SAMPLE_SHIFT: u32 = 44;
 const SAMPLE_MAX: u64 = 16;

@@ -8,7 +8,7 @@
 //! * [`ordered_index`]: from keys to records in the order of the keys, lock-free, for ranges.
 //! * [`entry`]: how a record gets into the indexes of its table, and out of them.
 //! * [`prune`]: which versions of a chain nobody can see any more, and how they leave it.
-//! * [`table`]: a name, its types, and one index per shard.
+//! * [`table`]: a name, its types, and its indexes.
 //!
 //! Headers are generic over the words that a protocol keeps per record and per version ([`Words`]),
 //! never over the key and value types, so that protocol code is compiled once per protocol.

@@ -260,7 +260,7 @@ impl<W: Words> Position<W> {
     }
 }
 
-/// An ordered index of one shard of one table.
+/// An ordered index of a table, or of one part of it.
 #[derive(Debug)]
 pub(crate) struct OrderedIndex<W: Words> {
     root: AtomicPtr<Node<W>>,

@@ -129,7 +129,7 @@ pub(crate) type TableVersion<W> = (*const TableCore<W>, NonNull<Version<W>>);
 /// A private record and its first version.
 pub(crate) type NewRecord<W> = (NonNull<Record<W>>, NonNull<Version<W>>);
 
-/// A table: its name, its layout, and one index per shard.
+/// A table: its name, its layout, and its indexes.
 #[derive(Debug)]
 pub(crate) struct TableCore<W: Words> {
     pub(crate) number: u16,
@@ -149,7 +149,15 @@ pub(crate) struct TableCore<W: Words> {
 #[derive(Debug)]
 struct Ordered<W: Words> {
     order: Order,
-    shards: Box<[OrderedIndex<W>]>,
+    parts: Box<[OrderedIndex<W>]>,
+}
+
+/// How many indexes a table has: a hash index for each shard and, if it is ordered, an ordered one
+/// for each part, which is a number of shards.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spread {
+    pub(crate) shards: usize,
+    pub(crate) parts: usize,
 }
 
 impl<W: Words> TableCore<W> {
@@ -158,7 +166,7 @@ impl<W: Words> TableCore<W> {
         number: u16,
         name: &str,
         store: u64,
-        shards: usize,
+        spread: Spread,
         pool: Arc<ChunkPool>,
     ) -> Option<Self> {
         Some(TableCore {
@@ -166,7 +174,7 @@ impl<W: Words> TableCore<W> {
             name: name.into(),
             store,
             schema: Schema::new::<K, V, W>(),
-            shards: (0..shards).map(|_| HashIndex::new()).collect::<Option<_>>()?,
+            shards: (0..spread.shards).map(|_| HashIndex::new()).collect::<Option<_>>()?,
             indexes: Roll::new(),
             ordered: None,
             pool,
@@ -178,19 +186,26 @@ impl<W: Words> TableCore<W> {
         number: u16,
         name: &str,
         store: u64,
-        shards: usize,
+        spread: Spread,
         pool: Arc<ChunkPool>,
     ) -> Option<Self> {
-        let mut table = Self::new::<K, V>(number, name, store, shards, pool)?;
-        let shards = (0..shards).map(|_| OrderedIndex::new()).collect::<Option<_>>()?;
-        table.ordered = Some(Ordered { order: Order::new::<K>(), shards });
+        let mut table = Self::new::<K, V>(number, name, store, spread, pool)?;
+        let parts = (0..spread.parts).map(|_| OrderedIndex::new()).collect::<Option<_>>()?;
+        table.ordered = Some(Ordered { order: Order::new::<K>(), parts });
         Some(table)
     }
 
-    /// The ordered index of a shard; `None` for a table without ranges.
+    /// The ordered index that the keys of a shard are in; `None` for a table without ranges.
     #[inline]
     pub(crate) fn ordered_index(&self, shard: u32) -> Option<&OrderedIndex<W>> {
-        self.ordered.as_ref().map(|ordered| &ordered.shards[shard as usize])
+        let parts = &self.ordered.as_ref()?.parts;
+        Some(&parts[shard as usize % parts.len()])
+    }
+
+    /// The ordered indexes of all parts; none for a table without ranges.
+    #[inline]
+    pub(crate) fn parts(&self) -> &[OrderedIndex<W>] {
+        self.ordered.as_ref().map_or(&[], |ordered| &ordered.parts)
     }
 
     /// Whether the table has ranges.
@@ -429,7 +444,7 @@ impl<W: Words> Drop for TableCore<W> {
         // The store and every handle are gone; the arena only serves to take the blocks.
         let (mut arena, pool) = (Arena::new(), Arc::clone(&self.pool));
         if let Some(mut ordered) = self.ordered.take() {
-            for index in &mut ordered.shards {
+            for index in &mut ordered.parts {
                 index.drain_owned(|record| {
                     let record = NonNull::new(record).expect("a record");
                     // SAFETY: as below; the hash index has let go of it, and it has no versions.

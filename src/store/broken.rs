@@ -41,7 +41,7 @@ type Suite<P> = (&'static str, fn(&Store<P>) -> Result<(), String>);
 fn suites<P: Protocol>(_store: &Store<P>) -> [Suite<P>; 5] {
     [
         // One shard will do for a fault, and one complaint.
-        ("scripts", |_| none(anomalies::fixed_on::<P>(&StoreBuilder::new(), 1))),
+        ("scripts", |_| none(anomalies::fixed_on::<P>(&StoreBuilder::new(), (1, 1)))),
         ("random scripts", |_| {
             none(anomalies::random::<P>(&StoreBuilder::new(), 1_000, random::seed()))
         }),

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::limits::SHARDS_MAX;
 use crate::protocol::context::Core;
 use crate::protocol::{Contention, Mvocc, Protocol};
+use crate::storage::table::Spread;
 use crate::sync::CachePadded;
 use std::sync::Mutex;
 
@@ -22,6 +23,7 @@ use std::sync::Mutex;
 #[derive(Debug, Clone)]
 pub struct StoreBuilder {
     shards: usize,
+    ordered_parts: usize,
     retry: RetryPolicy,
     contention: Contention,
     clock: ClockSource,
@@ -33,6 +35,7 @@ impl StoreBuilder {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         StoreBuilder {
             shards: cores.min(SHARDS_MAX),
+            ordered_parts: 1,
             retry: RetryPolicy::default(),
             contention: Contention::default(),
             clock: ClockSource::default(),
@@ -44,6 +47,17 @@ impl StoreBuilder {
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = shards;
+        self
+    }
+
+    /// Over how many ordered indexes the keys of an ordered table are spread; 1 unless set, and at
+    /// most as many as there are shards (set that as well: it depends on the machine).
+    ///
+    /// A range merges one walk through each of them, so with one it is the fastest. More of them
+    /// may help threads that insert side by side at one end of the order and hardly read ranges.
+    #[must_use]
+    pub fn ordered_parts(mut self, parts: usize) -> Self {
+        self.ordered_parts = parts;
         self
     }
 
@@ -81,7 +95,8 @@ impl StoreBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::ShardCount`] if the number of shards is 0 or above [`SHARDS_MAX`].
+    /// [`Error::ShardCount`] if the number of shards is 0 or above [`SHARDS_MAX`];
+    /// [`Error::PartCount`] if that of parts is 0 or above the number of shards.
     pub fn build(self) -> Result<Store, Error> {
         self.build_with::<Mvocc>()
     }
@@ -95,12 +110,16 @@ impl StoreBuilder {
         if self.shards == 0 || self.shards > SHARDS_MAX {
             return Err(Error::ShardCount { asked: self.shards, max: SHARDS_MAX });
         }
+        let spread = Spread { shards: self.shards, parts: self.ordered_parts };
+        if spread.parts == 0 || spread.parts > spread.shards {
+            return Err(Error::PartCount { asked: spread.parts, max: spread.shards });
+        }
         let hasher = match self.hash_seed {
             Some(seed) => ahash::RandomState::with_seeds(seed, !seed, seed.rotate_left(32), 0x5eed),
             None => ahash::RandomState::new(),
         };
         Ok(Store {
-            core: Core::new(Clock::new(self.clock), self.shards, hasher, self.contention),
+            core: Core::new(Clock::new(self.clock), spread, hasher, self.contention),
             names: Mutex::default(),
             retry: self.retry,
             climb: CachePadded::new(Climb::new()),

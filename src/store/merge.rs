@@ -1,4 +1,5 @@
-//! One order for the walks through the shards and for what the transaction itself has written.
+//! One order for the walks through the parts of a table and for what the transaction itself has
+//! written.
 
 use super::operation::fetch_inline;
 use super::range::key_of;
@@ -6,7 +7,7 @@ use crate::protocol::access_set::RangeEntry;
 use crate::protocol::context::Context;
 use crate::protocol::{Protocol, Ranges, Step};
 use crate::storage::Words;
-use crate::storage::ordered_index::{Bounds, Cursor, KeyOrder, Sought};
+use crate::storage::ordered_index::{Bounds, Cursor, KeyOrder, OrderedIndex, Sought};
 use crate::storage::ordered_key::OrderedKey;
 use crate::storage::payload::Value;
 use crate::storage::record::Record;
@@ -64,17 +65,16 @@ fn heads_of<K: OrderedKey + ?Sized>(low: Bound<&K>, high: Bound<&K>) -> (u64, u6
     (head(low, 0), head(high, u64::MAX))
 }
 
-/// The walk through one shard. One that has come to its end is dropped.
+/// The walk through one part. One that has come to its end is dropped.
 struct Walk<'t, W: Words, const REVERSED: bool> {
     cursor: Cursor<'t, W, TableCore<W>, REVERSED>,
-    shard: u32,
+    part: u32,
 }
 
 /// A record that comes next, and the version of it if the transaction writes it.
 pub(super) struct Merged<W: Words> {
     pub(super) record: *mut Record<W>,
     pub(super) own: *mut Version<W>,
-    pub(super) shard: u32,
 }
 
 impl<W: Words> Clone for Merged<W> {
@@ -86,13 +86,7 @@ impl<W: Words> Clone for Merged<W> {
 impl<W: Words> Copy for Merged<W> {}
 
 impl<W: Words> Merged<W> {
-    const NOTHING: Self =
-        Merged { record: std::ptr::null_mut(), own: std::ptr::null_mut(), shard: 0 };
-
-    /// A write of the transaction.
-    fn of_write((record, own): Seen<W>) -> Self {
-        Merged { record, own, ..Merged::NOTHING }
-    }
+    const NOTHING: Self = Merged { record: std::ptr::null_mut(), own: std::ptr::null_mut() };
 }
 
 /// A record that comes next, with the head of its key.
@@ -129,27 +123,24 @@ where
     K: OrderedKey + ?Sized,
     P: Protocol,
 {
-    /// Of a table's records within bounds, and of the transaction's writes there, which are in
-    /// ascending order.
+    /// Of the records within bounds in these parts of a table, and of the transaction's writes
+    /// there, which are in ascending order.
     pub(super) fn new(
         table: &'t TableCore<P::Words>,
         (low, high): (Bound<&K>, Bound<&K>),
-        shards: u32,
+        parts: &'t [OrderedIndex<P::Words>],
         mut own: Vec<Seen<P::Words>>,
         number: u32,
     ) -> Self {
         if !REVERSED {
             own.reverse();
         }
-        let walk = |shard| {
-            let index = table.ordered_index(shard).expect("an ordered table");
-            Walk { cursor: Cursor::new(index, table), shard }
-        };
+        let walk = |(index, part)| Walk { cursor: Cursor::new(index, table), part };
         Merge {
             table,
             bounds: (own_bound(low, table), own_bound(high, table)),
             heads: heads_of(low, high),
-            walks: (0..shards).map(walk).collect(),
+            walks: parts.iter().zip(0..).map(walk).collect(),
             begun: false,
             empty: None,
             own,
@@ -172,12 +163,12 @@ where
         self.len = 0;
     }
 
-    /// Goes to where the range begins in every shard, in all of them at the same time.
+    /// Goes to where the range begins in every part, in all of them at the same time.
     pub(super) fn begin(&mut self, cx: &mut Context<'_, P>) -> Step<P, ()> {
         if std::mem::replace(&mut self.begun, true) {
             return Ok(());
         }
-        self.walks.iter().try_for_each(|walk| P::read_range(cx, walk.shard))?;
+        P::read_range(cx, self.table)?;
         let bounds = &self.bounds;
         let mut step_all = || {
             let steps = self.walks.iter_mut().map(|walk| walk.cursor.approach(bounds));
@@ -200,7 +191,7 @@ where
             if self.walks.is_empty() {
                 let Some(write) = self.own.pop() else { return };
                 if !std::mem::take(&mut self.own_merged) {
-                    self.push(Merged::of_write(write));
+                    self.push(Merged { record: write.0, own: write.1 });
                 }
             }
         }
@@ -221,7 +212,7 @@ where
             if let Some(&write) = self.own.last() {
                 let order = self.order_of_own(write, front);
                 if order.is_le() && !std::mem::replace(&mut self.own_merged, true) {
-                    self.push(Merged::of_write(write));
+                    self.push(Merged { record: write.0, own: write.1 });
                 }
                 if order.is_lt() {
                     self.own.pop();
@@ -231,11 +222,11 @@ where
                 is_own_key = order.is_eq();
             }
             let walk = &mut self.walks[at];
-            let (is_empty, shard) = (walk.cursor.pass(), walk.shard);
+            let is_empty = walk.cursor.pass();
             // Of a key that the transaction has written it sees what it wrote, and no record.
             if !is_own_key {
                 fetch_inline::<K, V, P::Words>(front.1, 0);
-                self.push(Merged { record: front.1, own: std::ptr::null_mut(), shard });
+                self.push(Merged { record: front.1, ..Merged::NOTHING });
             }
             if is_empty {
                 return Some(at);
@@ -250,7 +241,7 @@ where
         let mut lowest = (0, self.walks.first()?.cursor.front());
         for (at, walk) in self.walks.iter().enumerate().skip(1) {
             let front = walk.cursor.front();
-            // Which of two shards has the lower key cannot be predicted.
+            // Which of two parts has the lower key cannot be predicted.
             let is_lower =
                 !fault::on(Fault::MergeUnsorted) && self.compare(front, lowest.1).is_lt();
             lowest = select_unpredictable(is_lower, (at, front), lowest);
@@ -283,20 +274,20 @@ where
         if REVERSED { order.reverse() } else { order }
     }
 
-    /// Finds more records in one shard.
+    /// Finds more records in one part.
     #[inline(never)]
     fn refill(&mut self, cx: &mut Context<'_, P>, at: usize) {
         let recorded = match P::RANGES {
             Ranges::Validated => cx.worker.writes || P::VALIDATES_READ_ONLY,
             Ranges::Unchecked | Ranges::Unsupported => false,
         };
-        let Walk { cursor, shard } = &mut self.walks[at];
-        let ((low, high), shard, walk) = (self.heads, *shard, self.number);
+        let Walk { cursor, part } = &mut self.walks[at];
+        let ((low, high), part, walk) = (self.heads, *part, self.number);
         let ranges = &mut cx.worker.access.ranges;
         let table = std::ptr::from_ref(self.table);
         let found = cursor.fill(&self.bounds, &mut |witness| {
             if recorded {
-                ranges.push(RangeEntry { witness, table, shard, walk, low, high });
+                ranges.push(RangeEntry { witness, table, part, walk, low, high });
             }
         });
         if !found {

@@ -49,7 +49,7 @@ use crate::protocol::{Mvocc, Protocol, Ranges};
 use crate::reclaim::arena::ChunkPool;
 use crate::storage::ordered_key::OrderedKey;
 use crate::storage::payload::{Key, Value};
-use crate::storage::table::TableCore;
+use crate::storage::table::{Spread, TableCore};
 use crate::sync::CachePadded;
 use backoff::Climb;
 use std::collections::HashMap;
@@ -70,8 +70,9 @@ impl<P: Protocol> Default for Names<P> {
     }
 }
 
-/// Makes a table of certain types: its number, its name, the store it belongs to, shards, memory.
-type MakeTable<W> = fn(u16, &str, u64, usize, Arc<ChunkPool>) -> Option<TableCore<W>>;
+/// Makes a table of certain types: its number, its name, the store it belongs to, its indexes,
+/// memory.
+type MakeTable<W> = fn(u16, &str, u64, Spread, Arc<ChunkPool>) -> Option<TableCore<W>>;
 
 /// A lock-free, in-memory, multi-version transactional store.
 ///
@@ -179,9 +180,10 @@ impl<P: Protocol> Store<P> {
         if number >= TABLES_MAX {
             return Err(Error::TableCount { max: TABLES_MAX });
         }
-        let (core, shards) = (&self.core, self.core.ring.shards());
+        let core = &self.core;
+        let spread = Spread { shards: core.ring.shards(), parts: core.ordered_parts };
         let pool = Arc::clone(&core.pool);
-        let table = make(number as u16, name, core.id, shards, pool).ok_or(Error::OutOfMemory)?;
+        let table = make(number as u16, name, core.id, spread, pool).ok_or(Error::OutOfMemory)?;
         let table = Arc::new(table);
         core.tables.add(Arc::clone(&table));
         names.numbers += 1;

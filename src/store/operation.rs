@@ -38,7 +38,7 @@ impl Home {
     /// The home of a key with this hash.
     #[inline(always)]
     pub(super) fn of<P: Protocol>(core: &Core<P>, hash: u64) -> Self {
-        Home { hash, shard: core.ring.shard_of(hash) }
+        Home { hash, shard: core.ring.shard_of(hash as u32) }
     }
 }
 

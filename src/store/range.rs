@@ -1,6 +1,6 @@
 //! Ranges of ordered tables.
 //!
-//! Each shard has an ordered index of its own, so a range is the merge of one walk per shard and of
+//! A range is the merge of one walk through each part of its table (as a rule there is one) and of
 //! what the transaction itself has written. Entries are found in chunks, in one pinned step each:
 //! small ones first, so that a transaction that wants one entry depends on little more. A chunk is
 //! merged, and its records are fetched, while the one before it is used; then they are read.
@@ -296,11 +296,6 @@ impl<P: Protocol> Transaction<'_, P> {
             || P::READS != Reads::Snapshot;
         if depends { 1 } else { CHUNK_OF_SNAPSHOT }
     }
-
-    /// The number of shards.
-    fn shards(&self) -> u32 {
-        self.store.core.ring.shards() as u32
-    }
 }
 
 impl<'t, K, V, P, const REVERSED: bool> Range<'t, K, V, P, REVERSED>
@@ -318,16 +313,16 @@ where
         let (low, high) = (bounds.start_bound(), bounds.end_bound());
         let empty = is_empty(low, high);
         let (number, first_entry) = transaction.begin_walk(table)?;
-        let (shards, own) = if empty {
-            (0, Vec::new())
+        let (parts, own) = if empty {
+            (Default::default(), Vec::new())
         } else {
             let own = transaction.own_writes(core, |key: &K| bounds.contains(key));
-            (transaction.shards(), own)
+            (core.parts(), own)
         };
         Ok(Range {
             transaction,
             table: core,
-            merge: Merge::new(core, (low, high), shards, own, number),
+            merge: Merge::new(core, (low, high), parts, own, number),
             found: [(std::ptr::null_mut(), std::ptr::null_mut()); CHUNK_MAX],
             len: 0,
             given: 0,
@@ -403,7 +398,7 @@ where
     /// Reads what was merged: keeps of it what the transaction sees.
     #[inline]
     fn read(&mut self, cx: &mut Context<'_, P>) -> Step<P, ()> {
-        for &Merged { record, own, shard } in self.merge.merged() {
+        for &Merged { record, own } in self.merge.merged() {
             // SAFETY: in the index when the walk came to it, and the transaction's slot has kept
             // it; or of one of the transaction's writes.
             let found = unsafe { &*record };
@@ -413,7 +408,7 @@ where
                 // A record that is out of use says nothing about its key.
                 continue;
             } else {
-                P::read(cx, found, shard)?
+                P::read(cx, found, cx.core.ring.shard_of(found.hash))?
             };
             // SAFETY: visible to this transaction, hence alive.
             let header = unsafe { version.as_ref() };

@@ -168,15 +168,20 @@ pub type Complaints = Vec<String>;
 
 /// Runs every case on stores of one shard (one-phase commit) and of several (two-phase commit).
 pub fn fixed<P: Protocol>(builder: &StoreBuilder) -> Complaints {
-    let shards: &[usize] = if P::PROGRESS == Progress::LockFree { &[1, 3, 16] } else { &[1, 3] };
-    shards.iter().flat_map(|&shards| fixed_on::<P>(builder, shards)).collect()
+    let spreads: &[Spread] = match P::PROGRESS {
+        Progress::LockFree => &[(1, 1), (3, 1), (3, 2), (16, 1)],
+        _ => &[(1, 1), (3, 1), (3, 2)],
+    };
+    spreads.iter().flat_map(|&spread| fixed_on::<P>(builder, spread)).collect()
 }
 
-/// Runs every case on stores of so many shards, one after the other as the complaints are asked
-/// for.
+/// How many shards a store has, and its ordered tables parts.
+pub type Spread = (usize, usize);
+
+/// Runs every case on stores of this spread, one after the other as the complaints are asked for.
 pub fn fixed_on<P: Protocol>(
     builder: &StoreBuilder,
-    shards: usize,
+    spread: Spread,
 ) -> impl Iterator<Item = String> {
     let all = [
         (CASES, Form::Hashed),
@@ -188,8 +193,8 @@ pub fn fixed_on<P: Protocol>(
     let forms = all.into_iter().filter(move |&(_, form)| possible(form));
     let cases = forms.flat_map(|(cases, form)| cases.iter().map(move |case| (case, form)));
     cases.filter_map(move |(case, form)| {
-        let complaint = check::<P>(builder, case, form, shards).err()?;
-        let place = format!("{} on {shards} shards, {form:?}", P::NAME);
+        let complaint = check::<P>(builder, case, form, spread).err()?;
+        let place = format!("{} on {spread:?} shards and parts, {form:?}", P::NAME);
         Some(format!("{place}, {}: {complaint}", case.name))
     })
 }
@@ -198,12 +203,12 @@ fn check<P: Protocol>(
     builder: &StoreBuilder,
     case: &Case,
     form: Form,
-    shards: usize,
+    (shards, parts): Spread,
 ) -> Result<(), String> {
     let must_show = case.allowed.under::<P>();
     let strict = P::STRICT || case.allowed == Allowed::NotStrict;
     for _ in 0..if must_show { TRIES_MAX } else { 1 } {
-        let store = builder.clone().shards(shards).build_with::<P>().unwrap();
+        let store = builder.clone().shards(shards).ordered_parts(parts).build_with::<P>().unwrap();
         let table = Keyed::open(&store, form);
         let before = State::from([(key('x'), 10), (key('y'), 20)]);
         script::prepare(&store, &table, &keys(), &before);
@@ -235,15 +240,16 @@ fn expect_winners(case: &Case, entries: &[Entry]) -> Result<(), String> {
     }
 }
 
-/// Runs random scripts, one after the other, on one store of each number of shards, so that their
+/// Runs random scripts, one after the other, on one store of each number of parts, so that their
 /// records, tombstones and reclamation meet too. Half of those with ranges have a store each: a key
 /// that was removed keeps its record for a while, and a phantom is a key without one.
 pub fn random<P: Protocol>(builder: &StoreBuilder, scripts: u64, seed: u64) -> Complaints {
     let mut complaints = Vec::new();
     let ordered = if P::RANGES == Ranges::Unsupported { 0 } else { scripts / 4 };
-    for shards in [1, 3] {
-        let build = || builder.clone().shards(shards).build_with::<P>().unwrap();
-        let (store, mut random) = (build(), Random::new(seed, shards as u64));
+    for (shards, parts) in [(3, 1), (3, 2)] {
+        let build =
+            || builder.clone().shards(shards).ordered_parts(parts).build_with::<P>().unwrap();
+        let (store, mut random) = (build(), Random::new(seed, parts as u64));
         for (form, count) in
             [(Form::Hashed, scripts / 2), (Form::Ordered, ordered), (Form::Bytes, ordered)]
         {
@@ -252,7 +258,7 @@ pub fn random<P: Protocol>(builder: &StoreBuilder, scripts: u64, seed: u64) -> C
                 let store = own.as_ref().unwrap_or(&store);
                 let table = Keyed::open(store, form);
                 if let Err(complaint) = check_random(store, &table, &mut random) {
-                    let place = format!("{} on {shards} shards, {form:?}", P::NAME);
+                    let place = format!("{} in {parts} parts, {form:?}", P::NAME);
                     complaints.push(format!("{place}, random {number}: {complaint}"));
                 }
             }

@@ -14,6 +14,14 @@ pub(super) const CASES: &[Case] = &[
         "1",
         "b1 i1(z=1) w1(x=11) s1(p-z) d1(y) S1(p-z:2) i1(p=3) s1(p-z) p1(x) f1 l1 c1",
     ),
+    // Transaction 3 leaves a record of p without a version, in which 5 puts the first one: after 2,
+    // which read the range, and so after the write of x that 1 has not seen.
+    case(
+        "a first version in what an abort has left, behind a range",
+        "124567",
+        "b6 w6(x=12) c6 b7 w7(x=13) c7 b1 r1(x) b2 s2(p-q) u2(x+1) c2 b3 r3(y) i3(p=1) b4 w4(y=21) \
+         c4 c3 b5 i5(p=2) c5 r1(p) c1",
+    ),
     case("PMP", "12", "b1 s1(p-q) b2 i2(p=30) c2 s1(p-q) c1"),
     case("PMP under a view", "12", "v1 s1(p-q) b2 i2(p=30) c2 s1(p-q) r1(p) c1"),
     case("PMP and a write", "2", "b1 s1(p-q) b2 i2(p=30) c2 s1(p-q) w1(z=1) c1"),

@@ -52,6 +52,7 @@ pub struct Stores {
     fast_stm: Lazy<FastStm>,
     papaya: Lazy<Papaya>,
     ordered_chronolith: Lazy<OrderedChronolith>,
+    in_two_parts: Lazy<OrderedChronolith<2>>,
     ordered_surrealmx: Lazy<SurrealMx>,
     skip_list: Lazy<SkipList>,
 }
@@ -70,6 +71,7 @@ impl Stores {
             fast_stm: Lazy::new(),
             papaya: Lazy::new(),
             ordered_chronolith: Lazy::new(),
+            in_two_parts: Lazy::new(),
             ordered_surrealmx: Lazy::new(),
             skip_list: Lazy::new(),
         }
@@ -231,6 +233,15 @@ fn long_scan(stores: &Stores, _threads: usize) -> Vec<Contestant> {
     ]
 }
 
+/// What it costs that ranges merge.
+fn parts(stores: &Stores, _threads: usize) -> Vec<Contestant> {
+    let in_two = stores.ordered(&stores.in_two_parts);
+    vec![
+        scan(stores.ordered_chronolith()).named("Chronolith, one ordered index"),
+        scan(in_two).named("Chronolith, merged from two"),
+    ]
+}
+
 fn ycsb_e(stores: &Stores, threads: usize) -> Vec<Contestant> {
     vec![
         scan_or_insert(stores.ordered_chronolith(), threads),
@@ -263,7 +274,7 @@ const fn case(
 }
 
 /// Every case, in the order of the table.
-pub const CASES: [Case; 10] = [
+pub const CASES: [Case; 11] = [
     case("read", "one read, uniform", mix(1.0, Kind::Modify, 1, 0.0), single_read),
     case("modify", "one read-modify-write, uniform", mix(0.0, Kind::Modify, 1, 0.0), single_modify),
     case(
@@ -297,6 +308,7 @@ pub const CASES: [Case; 10] = [
         ordered_read,
     ),
     case("scan", "100 records from a uniform key on", scans(1.0, (100, 100), 0.0), long_scan),
+    case("parts", "1 to 20 records from a uniform key on", scans(1.0, (1, 20), 0.0), parts),
     Case {
         data: Data::Own,
         ..case(

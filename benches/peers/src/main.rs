@@ -81,7 +81,7 @@ struct Options {
     #[arg(long)]
     scattered: bool,
     /// Only these cases, by name: read, modify, ycsb-a, ycsb-b, ycsb-f, crowd, ordered-read, scan,
-    /// ycsb-e, batch [default: all but batch, which takes several gigabytes]
+    /// parts, ycsb-e, batch [default: all but batch, which takes several gigabytes]
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }

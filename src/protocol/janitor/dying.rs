@@ -122,7 +122,7 @@ impl<P: Protocol> Hands<'_, P> {
             // so it stays there.
             return;
         }
-        let shard = self.core.ring.shard_of(hash);
+        let shard = self.core.ring.shard_of(hash as u32);
         let index = core_table.index(shard);
         if matches!(stage, Stage::InHashIndex) && !index.remove(record, hash) {
             // The index is growing. If nobody inserts any more, nobody else finishes that.

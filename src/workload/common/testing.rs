@@ -62,7 +62,7 @@ pub(crate) struct Loaded<W: Workload, P: Protocol> {
 impl<W: Workload, P: Protocol> Loaded<W, P> {
     pub(crate) fn new(settings: &[(&str, &str)]) -> Self {
         let workload = configured::<W>(settings);
-        let store = Store::builder().shards(2).build_with::<P>().expect("a store");
+        let store = Store::builder().shards(2).ordered_parts(2).build_with::<P>().expect("a store");
         let tables = workload.open(&store).expect("tables");
         workload.load(&store, &tables, Seed::new(1), &Unwatched).expect("loaded");
         Loaded { workload, store, tables }

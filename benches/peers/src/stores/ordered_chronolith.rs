@@ -5,18 +5,19 @@ use super::{Ordered, Peer, Value, fresh, touch_entry};
 use chronolith::{OrderedTable, Store};
 use std::sync::atomic::AtomicU64;
 
-/// The store and its one table.
-pub struct OrderedChronolith {
+/// The store and its one table, whose keys are spread over so many ordered indexes.
+pub struct OrderedChronolith<const PARTS: usize = 1> {
     store: Store,
     table: OrderedTable<u64, Value>,
     added: AtomicU64,
 }
 
-impl Peer for OrderedChronolith {
+impl<const PARTS: usize> Peer for OrderedChronolith<PARTS> {
     const NAME: &'static str = "Chronolith, ordered table";
 
     fn load(keys: &[u64]) -> Self {
-        let store = Store::new();
+        let builder = Store::builder().shards(Store::new().shard_count().max(PARTS));
+        let store = builder.ordered_parts(PARTS).build().expect("as many shards as parts");
         let table = store.ordered_table("peers").expect("the first table");
         fill(&store, &table, keys);
         OrderedChronolith { store, table, added: AtomicU64::new(0) }
@@ -27,7 +28,7 @@ impl Peer for OrderedChronolith {
     }
 }
 
-impl Ordered for OrderedChronolith {
+impl<const PARTS: usize> Ordered for OrderedChronolith<PARTS> {
     fn scan(&self, from: u64, len: usize) -> u64 {
         let sum = self.store.view(|tx| {
             let mut entries = tx.range(&self.table, from..)?.limit(len);
