@@ -170,7 +170,8 @@ pub type Complaints = Vec<String>;
 pub fn fixed<P: Protocol>(builder: &StoreBuilder) -> Complaints {
     let spreads: &[Spread] = match P::PROGRESS {
         Progress::LockFree => &[(1, 1), (3, 1), (3, 2), (16, 1)],
-        _ => &[(1, 1), (3, 1), (3, 2)],
+        // Where somebody waits, a script takes long; how many parts a table has matters to none.
+        _ => &[(1, 1), (3, 1)],
     };
     spreads.iter().flat_map(|&spread| fixed_on::<P>(builder, spread)).collect()
 }
