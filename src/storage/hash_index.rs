@@ -34,7 +34,7 @@ mod buckets;
 use super::Words;
 use super::record::Record;
 use crate::sync::step::{self, Step};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fault};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fault, unmodelled};
 use buckets::{BUCKET_SLOTS, Buckets, EMPTY};
 
 #[cfg(not(loom))]
@@ -122,11 +122,6 @@ impl<W: Words> Array<W> {
         let bucket = unsafe { self.buckets.at(bucket) };
         &bucket.slots[((hash >> SLOT_SHIFT) + place) % BUCKET_SLOTS]
     }
-
-    #[inline]
-    fn prefetch(&self, hash: u64) {
-        prefetch_line(std::ptr::from_ref(self.slot(hash, 0)).cast());
-    }
 }
 
 /// Asks for a cache line that will be read soon.
@@ -195,12 +190,18 @@ pub(crate) struct HashIndex<W: Words> {
     /// Growths that have begun and whose old array is not freed yet: while there is one, a copier
     /// may be left.
     unsettled: AtomicUsize,
+    /// Where the current array's buckets lie, and its mask: for whoever may not look at the array
+    /// because it is not pinned. Both may be out of date, and need not be of one array.
+    bucket_base: unmodelled::AtomicPtr<u8>,
+    bucket_mask: unmodelled::AtomicU64,
 }
 
 impl<W: Words> HashIndex<W> {
     pub(crate) fn new() -> Option<Self> {
         let array = Array::allocate(BUCKETS_MIN)?;
         Some(HashIndex {
+            bucket_base: unmodelled::AtomicPtr::new(array.buckets.base()),
+            bucket_mask: unmodelled::AtomicU64::new(array.mask as u64),
             current: AtomicPtr::new(Box::into_raw(array)),
             unsettled: AtomicUsize::new(0),
         })
@@ -214,10 +215,15 @@ impl<W: Words> HashIndex<W> {
         unsafe { &*array }
     }
 
-    /// Asks for the bucket of `hash`.
-    #[inline]
+    /// Asks for the bucket of `hash`. The caller need not be pinned.
+    #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64) {
-        self.current().prefetch(hash);
+        // Relaxed, both: only to fetch a line ahead; the lookup finds its bucket for itself.
+        let base = self.bucket_base.load(Ordering::Relaxed);
+        // Relaxed: as above.
+        let mask = self.bucket_mask.load(Ordering::Relaxed);
+        let bucket = hash & u64::from(u32::MAX) & mask;
+        prefetch_line(base.wrapping_add(bucket as usize * size_of::<buckets::Bucket>()));
     }
 
     /// A record that may be the one of `hash`, without looking at it: for fetching it ahead.
@@ -515,11 +521,16 @@ impl<W: Words> HashIndex<W> {
         // Acquire: pairs with the Release in `begin_growth`.
         let next = array.next.load(Ordering::Acquire);
         // AcqRel: publishes the filled array to `current`.
-        self.current
-            .compare_exchange(old, next, Ordering::AcqRel, Ordering::Relaxed)
-            .ok()
-            // SAFETY: arrays are made by `Box::into_raw`, and one thread wins this exchange.
-            .map(|old| unsafe { Box::from_raw(old) })
+        let switched =
+            self.current.compare_exchange(old, next, Ordering::AcqRel, Ordering::Relaxed);
+        let old = switched.ok()?;
+        let current = Self::next(array);
+        // Relaxed, both: see `prefetch`.
+        self.bucket_base.store(current.buckets.base(), Ordering::Relaxed);
+        // Relaxed: as above.
+        self.bucket_mask.store(current.mask as u64, Ordering::Relaxed);
+        // SAFETY: arrays are made by `Box::into_raw`, and one thread wins the exchange.
+        Some(unsafe { Box::from_raw(old) })
     }
 
     fn copy_buckets(&self, array: &Array<W>, chunk: usize) -> usize {

@@ -24,7 +24,7 @@ impl<P: Protocol> Drop for Ending<'_, '_, P> {
             worker.crowded.clear();
             P::end(&transaction.store.core, worker);
         });
-        transaction.cell.slot.release();
+        transaction.cell().slot.release();
     }
 }
 
@@ -37,25 +37,32 @@ impl<P: Protocol> Transaction<'_, P> {
     /// Whether an operation has met a conflict, or the transaction was rolled back.
     #[inline]
     pub(super) fn has_failed(&self) -> bool {
-        self.state.get() != State::Open
+        !matches!(self.state.get(), State::Open | State::Unbegun)
+    }
+
+    /// Whether it has a worker: it has begun, and has not ended.
+    pub(super) fn has_worker(&self) -> bool {
+        !matches!(self.state.get(), State::Unbegun | State::Ended)
     }
 
     /// Commits, or cleans up and says why not. Nothing else may be called after it, and after a
     /// success there is nothing left to drop.
     #[inline]
     pub(super) fn finish(&mut self) -> Result<(), TransactionError> {
-        if self.state.get() != State::Open {
-            return Err(Error::Ended.into());
+        match self.state.get() {
+            State::Open => {}
+            State::Unbegun => self.begin_now(false)?,
+            _ => return Err(Error::Ended.into()),
         }
         // SAFETY: the slot is ours; the reference does not outlive the statement.
-        if !unsafe { &*self.cell.worker.get() }.access.writes.is_empty() {
+        if !unsafe { &*self.cell().worker.get() }.access.writes.is_empty() {
             return self.finish_writes();
         }
         if P::VALIDATES_READ_ONLY {
             self.validate_read_only()?;
         }
-        self.cell.tallies.commits_read_only.add(1);
-        self.cell.tallies.commits.add(1);
+        self.cell().tallies.commits_read_only.add(1);
+        self.cell().tallies.commits.add(1);
         drop(Ending(self));
         Ok(())
     }
@@ -63,7 +70,7 @@ impl<P: Protocol> Transaction<'_, P> {
     /// Apart, because a transaction that has only read would save registers for its sake.
     #[inline(never)]
     fn finish_writes(&mut self) -> Result<(), TransactionError> {
-        let (core, cell) = (&self.store.core, self.cell);
+        let (core, cell) = (&self.store.core, self.cell());
         let (id, retries) = self.step_unpinned(|worker| (worker.id, worker.retries));
         if !P::TAKES_LOCKS {
             right_of_way::yield_to(core, id);
@@ -110,12 +117,12 @@ impl<P: Protocol> Transaction<'_, P> {
         let outcome = self.step(|cx, guard| {
             let outcome = commit::commit(cx);
             if !cx.worker.garbage.is_empty() {
-                core.reclaim(self.cell, cx.worker, guard);
+                core.reclaim(self.cell(), cx.worker, guard);
             }
             outcome.map_err(|conflict| core.describe(conflict))
         });
         if let Err(abort) = outcome {
-            self.cell.tallies.aborts[abort.reason().index()].add(1);
+            self.cell().tallies.aborts[abort.reason().index()].add(1);
             return Err(abort.into());
         }
         Ok(())
@@ -124,7 +131,7 @@ impl<P: Protocol> Transaction<'_, P> {
     /// Whether the closure that gave up had reason to: with a protocol that reads the newest
     /// versions it may have seen values that were never there together, and then it is tried again.
     pub(super) fn saw_one_moment(&mut self) -> Result<(), Abort> {
-        if P::READS == Reads::Snapshot {
+        if P::READS == Reads::Snapshot || !self.has_worker() {
             return Ok(());
         }
         let core = &self.store.core;
@@ -153,17 +160,17 @@ impl<P: Protocol> Drop for Transaction<'_, P> {
     #[inline]
     fn drop(&mut self) {
         match self.state.get() {
-            State::Ended => {}
+            State::Unbegun | State::Ended => {}
             State::CleanedUp => drop(Ending(self)),
             State::Open | State::Busy | State::Failed => {
                 let ending = Ending(self);
                 let reason = self.failure.get().unwrap_or(AbortReason::User);
-                self.cell.tallies.aborts[reason.index()].add(1);
+                self.cell().tallies.aborts[reason.index()].add(1);
                 self.step(|cx, guard| {
                     if !cx.worker.superseded.is_empty() {
                         // Of this worker's transactions before. What this one has shown may still
                         // be found by others until it ends.
-                        self.store.core.reclaim(self.cell, cx.worker, guard);
+                        self.store.core.reclaim(self.cell(), cx.worker, guard);
                     }
                     dispose(cx, false);
                 });

@@ -4,6 +4,7 @@
 //! * [`table`]: typed handles to its tables.
 //! * [`transaction`]: reads and writes.
 //! * [`operation`]: what each of them does in its one pinned step.
+//! * [`beginning`]: how a transaction begins.
 //! * [`ending`]: how a transaction ends.
 //! * [`range`]: ranges of ordered tables.
 //! * [`index`]: secondary indexes: how they are declared, and what is found through them.
@@ -13,6 +14,7 @@
 //! * [`stats`]: what it has done and what it holds.
 
 mod backoff;
+mod beginning;
 #[cfg(all(test, not(loom)))]
 #[allow(clippy::unwrap_used, reason = "it shares code with the integration tests")]
 mod broken;

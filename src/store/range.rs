@@ -228,11 +228,12 @@ impl<P: Protocol> Transaction<'_, P> {
         K: Key + ?Sized,
         V: Value + ?Sized,
     {
-        self.check(table)?;
+        self.check_then(table, true, || ())?;
         Ok(self.step_unpinned(|worker| {
-            if worker.access.walks == 0 {
+            if !worker.holds_records {
                 // A walk holds pointers into the index between its steps.
-                self.cell.slot.hold_records();
+                self.cell().slot.hold_records();
+                worker.holds_records = true;
             }
             worker.access.walks += 1;
             (worker.access.walks, worker.access.ranges.len())

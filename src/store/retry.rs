@@ -1,6 +1,7 @@
 //! Run, commit, and try again.
 
 use super::backoff::{Backoff, pause};
+use super::beginning::Opening;
 use super::{Store, Transaction};
 use crate::error::{Abort, AbortReason, Error, TransactionError};
 use crate::limits::{RETRIES_MAX_DEFAULT, RIGHT_OF_WAY_MAX_NS, STARVING_AFTER_RETRIES};
@@ -72,8 +73,9 @@ impl<P: Protocol> Store<P> {
         self.attempt(true, Some(attempts), body)
     }
 
-    /// Runs `body` on a read-only snapshot that contains every transaction that has committed. With
-    /// a multi-version protocol it never aborts and never holds anybody up.
+    /// Runs `body` on a read-only snapshot that contains every transaction that has committed
+    /// before `body`'s first operation, which draws it. With a multi-version protocol it never
+    /// aborts and never holds anybody up. For a snapshot as of now there is [`Store::begin_view`].
     ///
     /// # Errors
     ///
@@ -139,7 +141,12 @@ impl<P: Protocol> Store<P> {
         age: &mut Option<u64>,
         body: &mut impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
     ) -> Result<R, Failed> {
-        let mut transaction = match Transaction::begin(self, writes, retries, *age) {
+        let begun = if writes || retries > 0 {
+            Transaction::begin(self, Opening { writes, walks: false, retries, age: *age })
+        } else {
+            Transaction::view(self)
+        };
+        let mut transaction = match begun {
             Ok(transaction) => transaction,
             Err(error) => return Err(Failed::from(error)),
         };
@@ -175,7 +182,9 @@ impl<P: Protocol> Store<P> {
     /// Ends an attempt that failed, and waits if there is to be another one.
     #[cold]
     fn wind_up(&self, mut transaction: Transaction<'_, P>, failed: &Failed, age: &mut Option<u64>) {
-        if let Failed::Retry(_) = failed {
+        if let Failed::Retry(_) = failed
+            && transaction.has_worker()
+        {
             *age = Some(transaction.age());
             let wait = transaction.next_wait();
             // The slot is free while we wait: a waiting transaction holds back nothing.

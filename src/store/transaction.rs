@@ -4,28 +4,20 @@ use super::operation::{
     BATCH, Base, Home, Place, Stop, insert_record, locate, prefetch, read, read_base, replace,
     write, write_after,
 };
-use super::retry::right_of_way;
 use super::{Store, Table};
 use crate::error::{Abort, AbortReason, Error, TransactionError};
-use crate::limits::{PAYLOAD_LEN_MAX_BYTES, STARVING_AFTER_RETRIES};
+use crate::limits::PAYLOAD_LEN_MAX_BYTES;
 use crate::protocol::access_set::WriteKind;
 use crate::protocol::context::{Context, Worker, WorkerCell};
 use crate::protocol::{Conflict, Mvocc, Protocol, Reads};
 use crate::storage::payload::{Key, Value};
 use crate::storage::version::Version;
-use crate::sync::fault::{self, Fault};
-use crate::sync::step::{self, Step as Point};
 use crossbeam_epoch::Guard;
 use std::borrow::Borrow;
 use std::cell::Cell;
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-
-/// How old a snapshot is that a test asked to be stale: in time, or in commits where timestamps
-/// are no time.
-const STALE_NS: u64 = 1_000_000;
-const STALE_COMMITS: u64 = 4;
 
 /// A transaction: a consistent snapshot, and the writes that will be committed on top of it.
 ///
@@ -45,17 +37,20 @@ const STALE_COMMITS: u64 = 4;
 /// ```
 pub struct Transaction<'s, P: Protocol = Mvocc> {
     pub(super) store: &'s Store<P>,
-    pub(super) cell: &'s WorkerCell<P>,
+    /// The worker; before the transaction has begun, the one that it may get.
+    pub(super) cell: Cell<NonNull<WorkerCell<P>>>,
     pub(super) state: Cell<State>,
     pub(super) conflict: Cell<Option<Abort>>,
     /// The reason of that conflict, which stays when the conflict is taken.
     pub(super) failure: Cell<Option<AbortReason>>,
     /// The worker is used through a shared reference by one thread.
-    not_sync: PhantomData<*mut ()>,
+    pub(super) not_sync: PhantomData<*mut ()>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
+    /// A view whose snapshot its first operation draws: it has no worker yet.
+    Unbegun,
     /// Open for operations.
     Open,
     /// Inside an operation.
@@ -87,78 +82,12 @@ impl<P: Protocol> std::fmt::Debug for Transaction<'_, P> {
     }
 }
 
-impl<P: Protocol> Store<P> {
-    /// Begins a transaction that the caller commits, retries, and backs off for itself.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::OpenTransactions`] at the limit; a lock timeout with a blocking protocol.
-    pub fn begin(&self) -> Result<Transaction<'_, P>, TransactionError> {
-        Transaction::begin(self, true, 0, None)
-    }
-
-    /// Begins a read-only snapshot. It may stay open: it keeps the versions that it sees, and
-    /// nothing else, from being reclaimed.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Store::begin`].
-    pub fn begin_view(&self) -> Result<Transaction<'_, P>, TransactionError> {
-        Transaction::begin(self, false, 0, None)
-    }
-}
-
 impl<'s, P: Protocol> Transaction<'s, P> {
-    #[inline]
-    pub(super) fn begin(
-        store: &'s Store<P>,
-        writes: bool,
-        retries: u32,
-        age: Option<u64>,
-    ) -> Result<Self, TransactionError> {
-        let core = &store.core;
-        // What is validated at commit has to be alive until then.
-        let holds_records = writes || P::VALIDATES_READ_ONLY;
-        let (cell, last) = core.take_worker(holds_records)?;
-        step::at(Point::BeginPublished);
-        // SAFETY: the slot is ours until `end`, and the worker with it.
-        let worker = unsafe { &mut *cell.worker.get() };
-        worker.snapshot = P::snapshot(core, core.snapshot_after(last));
-        if !writes && fault::on(Fault::StaleSnapshot) {
-            // Not below what the slot was opened from, so that what it reads is there.
-            let stale = core.clock.ticks(STALE_NS).unwrap_or(STALE_COMMITS);
-            worker.snapshot = worker.snapshot.saturating_sub(stale).max(last + 1);
-        }
-        cell.slot.publish(worker.snapshot, holds_records);
-        step::at(Point::BeginDrawn);
-        // Below the snapshot, which a clock that stands still may give again.
-        core.remember(cell, worker.snapshot - 1);
-        worker.writes = writes;
-        worker.retries = retries;
-        worker.age = age.unwrap_or(worker.snapshot);
-        worker.held = 0;
-        worker.commit_floor = 0;
-        worker.access.walks = 0;
-        if retries >= STARVING_AFTER_RETRIES {
-            right_of_way::ask(core, worker.id, retries);
-        }
-        if P::TAKES_LOCKS {
-            right_of_way::yield_to(core, worker.id);
-        }
-        if let Err(conflict) = P::begin(core, worker) {
-            let abort = core.describe(conflict);
-            cell.tallies.aborts[abort.reason().index()].add(1);
-            cell.slot.release();
-            return Err(abort.into());
-        }
-        Ok(Transaction {
-            store,
-            cell,
-            state: Cell::new(State::Open),
-            conflict: Cell::new(None),
-            failure: Cell::new(None),
-            not_sync: PhantomData,
-        })
+    /// The worker.
+    #[inline(always)]
+    pub(super) fn cell(&self) -> &'s WorkerCell<P> {
+        // SAFETY: workers live as long as their store, which is borrowed for that long.
+        unsafe { &*self.cell.get().as_ptr() }
     }
 
     /// Runs one step: pinned, with the worker to itself. A key's equality or a value's `Drop` is
@@ -167,9 +96,9 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     pub(super) fn step<R>(&self, step: impl FnOnce(&mut Context<'_, P>, &Guard) -> R) -> R {
         let _busy = self.busy();
         // SAFETY: the slot is ours, this type is not `Sync`, and steps do not nest.
-        let worker = unsafe { &mut *self.cell.worker.get() };
+        let worker = unsafe { &mut *self.cell().worker.get() };
         let guard = worker.handle.pin();
-        let mut cx = Context { core: &self.store.core, worker, tallies: &self.cell.tallies };
+        let mut cx = Context { core: &self.store.core, worker, tallies: &self.cell().tallies };
         step(&mut cx, &guard)
     }
 
@@ -199,9 +128,31 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         K: Key + ?Sized,
         V: Value + ?Sized,
     {
-        let usable = self.state.get() == State::Open;
-        if usable && table.core().store == self.store.core.id {
-            return Ok(());
+        self.check_then(table, false, || ())
+    }
+
+    /// As `check`. If the transaction only begins here, with a walk over a range or not, `ahead`
+    /// runs before.
+    #[inline(always)]
+    pub(super) fn check_then<K, V>(
+        &self,
+        table: &Table<K, V, P>,
+        walks: bool,
+        ahead: impl FnOnce(),
+    ) -> Result<(), TransactionError>
+    where
+        K: Key + ?Sized,
+        V: Value + ?Sized,
+    {
+        if table.core().store == self.store.core.id {
+            match self.state.get() {
+                State::Open => return Ok(()),
+                State::Unbegun => {
+                    ahead();
+                    return self.begin_now(walks);
+                }
+                State::Busy | State::Failed | State::CleanedUp | State::Ended => {}
+            }
         }
         Err(self.misuse(&table.core().name).into())
     }
@@ -210,7 +161,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     #[cold]
     pub(super) fn misuse(&self, table: &str) -> Error {
         match self.state.get() {
-            State::Open => Error::ForeignTable { table: table.to_string() },
+            State::Unbegun | State::Open => Error::ForeignTable { table: table.to_string() },
             State::Busy => Error::Busy,
             State::Failed | State::CleanedUp | State::Ended => Error::Ended,
         }
@@ -227,7 +178,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     {
         self.check(table)?;
         // SAFETY: the slot is ours; nothing else refers to the worker now.
-        if !unsafe { &*self.cell.worker.get() }.writes {
+        if !unsafe { &*self.cell().worker.get() }.writes {
             return Err(Error::ReadOnly.into());
         }
         match lens.into_iter().find(|&len| len > PAYLOAD_LEN_MAX_BYTES) {
@@ -252,13 +203,13 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         V: Value + ?Sized,
         Q: Hash + Eq + ?Sized,
     {
-        self.check(table)?;
         let home = self.home(key);
+        self.check_then(table, false, || table.core().index(home.shard).prefetch(home.hash))?;
         let busy = self.busy();
         // SAFETY: as in `step`, which is written out here because this is the hottest path of all.
-        let worker = unsafe { &mut *self.cell.worker.get() };
+        let worker = unsafe { &mut *self.cell().worker.get() };
         let guard = worker.handle.pin();
-        let mut cx = Context { core: &self.store.core, worker, tallies: &self.cell.tallies };
+        let mut cx = Context { core: &self.store.core, worker, tallies: &self.cell().tallies };
         match read(&mut cx, table, key, home) {
             Ok(version) => {
                 // While pinned, because a tombstone is not kept for the snapshot as a value is.
@@ -533,6 +484,12 @@ impl<'s, P: Protocol> Transaction<'s, P> {
             // From a function of the user's that an operation has called: the operation goes on.
             return Error::Busy.into();
         }
+        if self.state.get() == State::Unbegun {
+            // Only what has begun can be undone.
+            if let Err(error) = self.begin_now(false) {
+                return error;
+            }
+        }
         self.state.set(State::Failed);
         Abort::new(AbortReason::User).into()
     }
@@ -567,9 +524,9 @@ impl<P: Protocol> Transaction<'_, P> {
     {
         let busy = self.busy();
         // SAFETY: as in `step`, which is written out here as in `get`.
-        let worker = unsafe { &mut *self.cell.worker.get() };
+        let worker = unsafe { &mut *self.cell().worker.get() };
         let guard = worker.handle.pin();
-        let mut cx = Context { core: &self.store.core, worker, tallies: &self.cell.tallies };
+        let mut cx = Context { core: &self.store.core, worker, tallies: &self.cell().tallies };
         let place = locate(&cx, table, key, home);
         match read_base(&mut cx, table, &place, home) {
             Ok(version) => {
@@ -593,10 +550,10 @@ impl<P: Protocol> Transaction<'_, P> {
     /// looks at is protected by the snapshot alone until the write that is based on it exists.
     pub(super) fn hold_snapshot<R>(&self, body: impl FnOnce() -> R) -> R {
         // SAFETY: the slot is ours; the reference does not outlive the statement.
-        unsafe { &mut *self.cell.worker.get() }.held += 1;
+        unsafe { &mut *self.cell().worker.get() }.held += 1;
         let result = body();
         // SAFETY: as above.
-        unsafe { &mut *self.cell.worker.get() }.held -= 1;
+        unsafe { &mut *self.cell().worker.get() }.held -= 1;
         result
     }
 
@@ -619,10 +576,10 @@ impl<P: Protocol> Transaction<'_, P> {
         self.check(table)?;
         let busy = self.busy();
         // SAFETY: as in `step`.
-        let worker = unsafe { &mut *self.cell.worker.get() };
+        let worker = unsafe { &mut *self.cell().worker.get() };
         // What follows touches the record, which the snapshot keeps alive, and no version but ours.
         let guard = (P::READS == Reads::Newest).then(|| worker.handle.pin());
-        let mut cx = Context { core: &self.store.core, worker, tallies: &self.cell.tallies };
+        let mut cx = Context { core: &self.store.core, worker, tallies: &self.cell().tallies };
         let written = write_after(&mut cx, table, key, home, base, value);
         drop((guard, busy));
         written.map_err(|stop| self.stop(stop))?;
@@ -640,6 +597,6 @@ impl<P: Protocol> Transaction<'_, P> {
     #[inline]
     pub(super) fn step_unpinned<R>(&self, step: impl FnOnce(&mut Worker<P>) -> R) -> R {
         // SAFETY: as in `step`.
-        step(unsafe { &mut *self.cell.worker.get() })
+        step(unsafe { &mut *self.cell().worker.get() })
     }
 }

@@ -52,6 +52,11 @@ impl Buckets {
         Some(Buckets { base, len })
     }
 
+    /// Where they lie.
+    pub(super) fn base(&self) -> *mut u8 {
+        self.base.as_ptr().cast()
+    }
+
     /// # Safety
     ///
     /// `index` is below the number of buckets.
