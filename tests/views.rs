@@ -3,8 +3,8 @@
 #[macro_use]
 mod common;
 
-use chronolith::protocol::{self, Progress, Protocol, Serial, Visitor};
-use chronolith::{AbortReason, Error, RetryPolicy, Store, TransactionError};
+use chronolith::protocol::{self, Progress, Protocol, Visitor};
+use chronolith::{AbortReason, Error, Store, TransactionError};
 
 for_each_protocol! {
     fn the_first_operation_sees_what_was_committed_before_it<P>(store) {
@@ -88,27 +88,6 @@ for_each_protocol! {
         assert_eq!(seen.unwrap(), (Some(1), Some(1)), "{}", P::NAME);
         assert_eq!(store.stats().workers, 3, "{}", P::NAME);
     }
-}
-
-#[test]
-fn a_view_that_cannot_begin_says_why_and_has_ended() {
-    let policy = RetryPolicy { retries_max: 1, ..RetryPolicy::default() };
-    let store: Store<Serial> = Store::builder().retry(policy).build_with().unwrap();
-    let table = store.table::<u64, u64>("t").unwrap();
-    store.transact(|tx| tx.put(&table, 1, 1)).unwrap();
-    let alone = store.begin().unwrap();
-    let mut runs = 0;
-    let error = store.view(|view| {
-        runs += 1;
-        let first = view.get(&table, &1).map(|_| ());
-        // Whoever swallows the error does not get farther by that.
-        assert_eq!(view.get(&table, &1).unwrap_err(), TransactionError::Error(Error::Ended));
-        first.or(Ok(()))
-    });
-    let reason = error.unwrap_err().abort().map(|abort| abort.reason());
-    assert_eq!((reason, runs), (Some(AbortReason::LockTimeout), 1));
-    alone.commit().unwrap();
-    assert_eq!(store.view(|view| Ok(view.get(&table, &1)?.copied())).unwrap(), Some(1));
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub(crate) mod crowd;
 pub(crate) mod garbage;
 pub(crate) mod install;
 pub(crate) mod janitor;
-mod multi_version;
+pub(crate) mod multi_version;
 
 mod aria;
 mod bamboo;
@@ -185,6 +185,9 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// Whether a transaction that only reads has to validate what it read. Its reads are recorded
     /// then, also in a `view`, which may abort.
     const VALIDATES_READ_ONLY: bool;
+    /// Whether what a view reads of a record is the version at its snapshot (`visible_now`) and
+    /// nothing remembers that it did. A range of a view then reads many records in one go.
+    const VIEWS_LEAVE_NO_TRACE: bool = false;
     /// Whether an open transaction owns locks that others need. It then lets a starving one pass
     /// before it begins: if it did so before it commits, as others do, it would stand in its way.
     const TAKES_LOCKS: bool = false;

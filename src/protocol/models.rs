@@ -77,9 +77,8 @@ fn install<W: Words>(record: &Record<W>, value: u64, decision: *const Decision) 
 }
 
 fn read(record: &Record<NoWords>, snapshot: u64) -> u64 {
-    let mut newest = true;
     // SAFETY: nothing is freed in a model.
-    value(unsafe { visible_at(record.head().version(), snapshot, &mut newest) })
+    value(unsafe { visible_at(record.head().version(), snapshot) }.0)
 }
 
 fn decision() -> &'static Decision {
@@ -318,9 +317,8 @@ fn timestamp_order() {
             commits
         });
         let read = loop {
-            let mut newest = true;
             // SAFETY: nothing is freed in a model.
-            let found = unsafe { visible_at(record.head().version(), READER, &mut newest) };
+            let (found, _) = unsafe { visible_at(record.head().version(), READER) };
             // SAFETY: as above.
             let stamp = unsafe { &(*found).word };
             // SAFETY: as above.

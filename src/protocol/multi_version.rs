@@ -57,16 +57,14 @@ impl<M> Local<M> {
 /// The version that the transaction's snapshot sees (null: none), and whether it is the newest
 /// committed one.
 #[inline(always)]
-pub(super) fn visible_now<P: Protocol>(
+pub(crate) fn visible_now<P: Protocol>(
     cx: &Context<'_, P>,
     record: &Record<P::Words>,
 ) -> (*mut Version<P::Words>, bool) {
-    let mut newest = true;
     let head = record.head().version();
     // SAFETY: this step is pinned, the snapshot is published, and the head was loaded after it was
     // drawn.
-    let version = unsafe { visible_at(head, cx.worker.snapshot, &mut newest) };
-    (version, newest)
+    unsafe { visible_at(head, cx.worker.snapshot) }
 }
 
 /// Whether `version` (null: none) is the newest committed version of a record, and stays so until

@@ -74,6 +74,7 @@ impl Protocol for Mvocc {
     const PROGRESS: Progress = Progress::LockFree;
     const READS: Reads = Reads::Snapshot;
     const VALIDATES_READ_ONLY: bool = false;
+    const VIEWS_LEAVE_NO_TRACE: bool = true;
     const RANGES: Ranges = Ranges::Validated;
     #[cfg(all(test, not(loom)))]
     const FAULTS: &'static [Fault] = &[

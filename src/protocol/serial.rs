@@ -133,3 +133,30 @@ impl Protocol for Serial {
         core.shared.leave();
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{Error, RetryPolicy, Store, TransactionError};
+
+    #[test]
+    fn a_view_that_cannot_begin_says_why_and_has_ended() {
+        let policy = RetryPolicy { retries_max: 1, ..RetryPolicy::default() };
+        let store: Store<Serial> = Store::builder().retry(policy).build_with().unwrap();
+        let table = store.table::<u64, u64>("t").unwrap();
+        store.transact(|tx| tx.put(&table, 1, 1)).unwrap();
+        let alone = store.begin().unwrap();
+        let mut runs = 0;
+        let error = store.view(|view| {
+            runs += 1;
+            let first = view.get(&table, &1).map(|_| ());
+            // Whoever swallows the error does not get farther by that.
+            assert_eq!(view.get(&table, &1).unwrap_err(), TransactionError::Error(Error::Ended));
+            first.or(Ok(()))
+        });
+        let reason = error.unwrap_err().abort().map(|abort| abort.reason());
+        assert_eq!((reason, runs), (Some(AbortReason::LockTimeout), 1));
+        alone.commit().unwrap();
+        assert_eq!(store.view(|view| Ok(view.get(&table, &1)?.copied())).unwrap(), Some(1));
+    }
+}

@@ -69,6 +69,7 @@ impl Protocol for Si {
     const PROGRESS: Progress = Progress::LockFree;
     const READS: Reads = Reads::Snapshot;
     const VALIDATES_READ_ONLY: bool = false;
+    const VIEWS_LEAVE_NO_TRACE: bool = true;
     const RANGES: Ranges = Ranges::Unchecked;
     const KEEPS_TOMBSTONES: bool = true;
     #[cfg(all(test, not(loom)))]

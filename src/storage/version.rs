@@ -112,10 +112,11 @@ impl<W: Words> Version<W> {
     }
 }
 
-/// The newest version of the chain from `head` that a snapshot sees, or null if the key was absent.
+/// The newest version of the chain from `head` that a snapshot sees, or null if the key was absent;
+/// and whether no committed version newer than the snapshot lies above it.
 ///
 /// Undecided versions are settled for the snapshot (see [`Decision::settle_for`]), so the answer is
-/// final. `newest` is set to false if a committed version newer than the snapshot was passed.
+/// final.
 ///
 /// # Safety
 ///
@@ -125,9 +126,26 @@ impl<W: Words> Version<W> {
 pub(crate) unsafe fn visible_at<W: Words>(
     head: *mut Version<W>,
     snapshot: u64,
-    newest: &mut bool,
-) -> *mut Version<W> {
-    let mut version = head;
+) -> (*mut Version<W>, bool) {
+    // SAFETY: as in `visible_below`.
+    if let Some(first) = unsafe { head.as_ref() }
+        && let Stamp::At(begin) = first.stamp()
+        && begin < snapshot
+    {
+        return (head, true);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { visible_below(head, snapshot) }
+}
+
+/// As [`visible_at`], where the first version need not be the one.
+///
+/// # Safety
+///
+/// As for [`visible_at`].
+#[inline(never)]
+unsafe fn visible_below<W: Words>(head: *mut Version<W>, snapshot: u64) -> (*mut Version<W>, bool) {
+    let (mut version, mut newest) = (head, true);
     while !version.is_null() {
         // SAFETY: by the caller's pin and publication: a version newer than the visible one is
         // freed only after a grace period, the visible one only after the snapshot ends.
@@ -139,13 +157,13 @@ pub(crate) unsafe fn visible_at<W: Words>(
         };
         match begin {
             // Before, not at: see the clock's text on ties.
-            Some(begin) if begin < snapshot => return version,
-            Some(_) => *newest = false,
+            Some(begin) if begin < snapshot => break,
+            Some(_) => newest = false,
             None => {}
         }
         version = current.older();
     }
-    version
+    (version, newest)
 }
 
 /// What stands at the top of a chain.

@@ -7,7 +7,7 @@ use crate::protocol::access_set::RangeEntry;
 use crate::protocol::context::Context;
 use crate::protocol::{Protocol, Ranges, Step};
 use crate::storage::Words;
-use crate::storage::ordered_index::{Bounds, Cursor, KeyOrder, OrderedIndex, Sought};
+use crate::storage::ordered_index::{Bounds, Cursor, KeyOrder, OrderedIndex, Sought, Witness};
 use crate::storage::ordered_key::OrderedKey;
 use crate::storage::payload::Value;
 use crate::storage::record::Record;
@@ -65,10 +65,79 @@ fn heads_of<K: OrderedKey + ?Sized>(low: Bound<&K>, high: Bound<&K>) -> (u64, u6
     (head(low, 0), head(high, u64::MAX))
 }
 
+/// Notes the witnesses of a walk in the access set, if its transaction depends on them.
+#[inline]
+fn note_range<P: Protocol>(
+    cx: &mut Context<'_, P>,
+    table: &TableCore<P::Words>,
+    part: u32,
+    walk: u32,
+    (low, high): (u64, u64),
+) -> impl FnMut(Witness<P::Words>) {
+    let noted = match P::RANGES {
+        Ranges::Validated => cx.worker.writes || P::VALIDATES_READ_ONLY,
+        Ranges::Unchecked | Ranges::Unsupported => false,
+    };
+    let ranges = &mut cx.worker.access.ranges;
+    let table = std::ptr::from_ref(table);
+    move |witness| {
+        if noted {
+            ranges.push(RangeEntry { witness, table, part, walk, low, high });
+        }
+    }
+}
+
 /// The walk through one part. One that has come to its end is dropped.
 struct Walk<'t, W: Words, const REVERSED: bool> {
     cursor: Cursor<'t, W, TableCore<W>, REVERSED>,
     part: u32,
+}
+
+/// The walks of a range: one as a rule, which needs no memory of its own.
+#[allow(clippy::large_enum_variant, reason = "the large one is the rule, and lies on the stack")]
+enum Walks<'t, W: Words, const REVERSED: bool> {
+    One(Walk<'t, W, REVERSED>),
+    Several(Vec<Walk<'t, W, REVERSED>>),
+}
+
+impl<'t, W: Words, const REVERSED: bool> Walks<'t, W, REVERSED> {
+    fn new(parts: &'t [OrderedIndex<W>], table: &'t TableCore<W>) -> Self {
+        let walk = |(index, part)| Walk { cursor: Cursor::new(index, table), part };
+        match parts {
+            [index] => Walks::One(walk((index, 0))),
+            _ => Walks::Several(parts.iter().zip(0..).map(walk).collect()),
+        }
+    }
+
+    /// Forgets one that has come to its end.
+    fn drop_walk(&mut self, at: usize) {
+        match self {
+            Walks::One(_) => *self = Walks::Several(Vec::new()),
+            Walks::Several(walks) => drop(walks.swap_remove(at)),
+        }
+    }
+}
+
+impl<'t, W: Words, const REVERSED: bool> std::ops::Deref for Walks<'t, W, REVERSED> {
+    type Target = [Walk<'t, W, REVERSED>];
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Walks::One(walk) => std::slice::from_ref(walk),
+            Walks::Several(walks) => walks,
+        }
+    }
+}
+
+impl<W: Words, const REVERSED: bool> std::ops::DerefMut for Walks<'_, W, REVERSED> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        match self {
+            Walks::One(walk) => std::slice::from_mut(walk),
+            Walks::Several(walks) => walks,
+        }
+    }
 }
 
 /// A record that comes next, and the version of it if the transaction writes it.
@@ -103,7 +172,7 @@ where
     /// The heads of the bounds.
     heads: (u64, u64),
     /// Every one of them has a record in front once they have begun.
-    walks: Vec<Walk<'t, P::Words, REVERSED>>,
+    walks: Walks<'t, P::Words, REVERSED>,
     begun: bool,
     /// The walk whose batch is empty: it is filled when more is wanted.
     empty: Option<usize>,
@@ -135,12 +204,11 @@ where
         if !REVERSED {
             own.reverse();
         }
-        let walk = |(index, part)| Walk { cursor: Cursor::new(index, table), part };
         Merge {
             table,
             bounds: (own_bound(low, table), own_bound(high, table)),
             heads: heads_of(low, high),
-            walks: parts.iter().zip(0..).map(walk).collect(),
+            walks: Walks::new(parts, table),
             begun: false,
             empty: None,
             own,
@@ -175,14 +243,27 @@ where
             steps.fold(false, |any, stepped| any | stepped)
         };
         while step_all() {}
-        for at in (0..self.walks.len()).rev() {
-            self.refill(cx, at);
+        if !self.is_alone() {
+            for at in (0..self.walks.len()).rev() {
+                self.refill(cx, at);
+            }
         }
         Ok(())
     }
 
     /// Merges until there are so many records, or no more, and asks for them (values are `V`s).
-    pub(super) fn fill<V: Value + ?Sized>(&mut self, cx: &mut Context<'_, P>, wanted: usize) {
+    pub(super) fn fill<V: Value + ?Sized>(
+        &mut self,
+        cx: &mut Context<'_, P>,
+        wanted: usize,
+        limit: usize,
+    ) {
+        if self.is_alone() {
+            // From now on nobody asks whose batch is empty.
+            self.empty = None;
+            self.drain::<V>(cx, wanted, if limit == usize::MAX { 2 * wanted } else { limit });
+            return;
+        }
         while self.len < wanted {
             if let Some(at) = self.empty.take() {
                 self.refill(cx, at);
@@ -201,6 +282,28 @@ where
     fn push(&mut self, merged: Merged<P::Words>) {
         self.merged[self.len] = merged;
         self.len += 1;
+    }
+
+    /// Whether there is one walk, and nothing to merge with what it finds.
+    #[inline]
+    fn is_alone(&self) -> bool {
+        self.walks.len() == 1 && self.own.is_empty()
+    }
+
+    /// As `fill`, for a walk that is alone.
+    #[inline(never)]
+    fn drain<V: Value + ?Sized>(&mut self, cx: &mut Context<'_, P>, wanted: usize, ahead: usize) {
+        let Merge { table, bounds, heads, walks, number, merged, len, .. } = self;
+        let Some(Walk { cursor, part }) = walks.first_mut() else { return };
+        let mut visit = note_range(cx, table, *part, *number, *heads);
+        let drained = cursor.drain(bounds, &mut visit, wanted - *len, ahead, |record| {
+            fetch_inline::<K, V, P::Words>(record, 0);
+            merged[*len] = Merged { record, ..Merged::NOTHING };
+            *len += 1;
+        });
+        if !drained {
+            walks.drop_walk(0);
+        }
     }
 
     /// Merges what the walks have in front, until one of them has nothing there any more: which
@@ -277,21 +380,11 @@ where
     /// Finds more records in one part.
     #[inline(never)]
     fn refill(&mut self, cx: &mut Context<'_, P>, at: usize) {
-        let recorded = match P::RANGES {
-            Ranges::Validated => cx.worker.writes || P::VALIDATES_READ_ONLY,
-            Ranges::Unchecked | Ranges::Unsupported => false,
-        };
         let Walk { cursor, part } = &mut self.walks[at];
-        let ((low, high), part, walk) = (self.heads, *part, self.number);
-        let ranges = &mut cx.worker.access.ranges;
-        let table = std::ptr::from_ref(self.table);
-        let found = cursor.fill(&self.bounds, &mut |witness| {
-            if recorded {
-                ranges.push(RangeEntry { witness, table, part, walk, low, high });
-            }
-        });
+        let mut visit = note_range(cx, self.table, *part, self.number, self.heads);
+        let found = cursor.fill(&self.bounds, &mut visit);
         if !found {
-            self.walks.swap_remove(at);
+            self.walks.drop_walk(at);
         }
     }
 }

@@ -10,14 +10,16 @@ use super::transaction::State;
 use super::{OrderedTable, Table, Transaction};
 use crate::error::TransactionError;
 use crate::protocol::access_set::RangeEntry;
-use crate::protocol::context::Context;
-use crate::protocol::{Mvocc, Protocol, Reads, Step};
+use crate::protocol::context::{Context, Worker};
+use crate::protocol::multi_version::visible_now;
+use crate::protocol::{Mvocc, Protocol, Step};
 use crate::storage::Words;
 use crate::storage::ordered_index::KeyOrder;
 use crate::storage::ordered_key::OrderedKey;
 use crate::storage::payload::{Key, Value};
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
+use crate::storage::version::Version;
 use crate::sync::step::{self, Step as Point};
 use std::cmp;
 use std::ops::{Bound, RangeBounds};
@@ -287,16 +289,12 @@ impl<P: Protocol> Transaction<'_, P> {
         }
         self.step(|cx, _| step(cx)).map_err(|conflict| self.meet(conflict))
     }
+}
 
-    /// How many entries the first step of a range finds.
-    fn first_chunk(&self) -> usize {
-        // What commits in the past looks for what was read after it, by views, too.
-        let depends = self.step_unpinned(|worker| worker.writes)
-            || P::VALIDATES_READ_ONLY
-            || P::COMMITS_IN_THE_PAST
-            || P::READS != Reads::Snapshot;
-        if depends { 1 } else { CHUNK_OF_SNAPSHOT }
-    }
+/// Whether nothing depends on what a transaction reads.
+#[inline]
+fn leaves_no_trace<P: Protocol>(worker: &Worker<P>) -> bool {
+    P::VIEWS_LEAVE_NO_TRACE && !worker.writes
 }
 
 impl<'t, K, V, P, const REVERSED: bool> Range<'t, K, V, P, REVERSED>
@@ -314,6 +312,7 @@ where
         let (low, high) = (bounds.start_bound(), bounds.end_bound());
         let empty = is_empty(low, high);
         let (number, first_entry) = transaction.begin_walk(table)?;
+        let only_looks = transaction.step_unpinned(|worker| leaves_no_trace(worker));
         let (parts, own) = if empty {
             (Default::default(), Vec::new())
         } else {
@@ -327,7 +326,7 @@ where
             found: [(std::ptr::null_mut(), std::ptr::null_mut()); CHUNK_MAX],
             len: 0,
             given: 0,
-            chunk: transaction.first_chunk(),
+            chunk: if only_looks { CHUNK_OF_SNAPSHOT } else { 1 },
             limit: usize::MAX,
             last: std::ptr::null_mut(),
             exhausted: empty,
@@ -360,7 +359,9 @@ where
         self
     }
 
-    /// Finds the next chunk of entries; false at the end of the range.
+    /// Finds the next chunk of entries; false at the end of the range. Apart from the caller's
+    /// loop, which would take registers from it.
+    #[inline(never)]
     fn fill(&mut self) -> Result<bool, TransactionError> {
         let transaction = self.transaction;
         (self.len, self.given) = (0, 0);
@@ -378,7 +379,7 @@ where
         step::at(Point::RangeWalk);
         for _ in 0..CHUNKS_MAX {
             if self.merge.merged().is_empty() {
-                self.merge.fill::<V>(cx, self.chunk.min(self.limit));
+                self.merge.fill::<V>(cx, self.chunk.min(self.limit), self.limit);
                 if self.merge.merged().is_empty() {
                     return Ok(true);
                 }
@@ -387,7 +388,7 @@ where
             let read = self.chunk;
             self.chunk = (2 * read).min(CHUNK_MAX);
             if read >= CHUNK_AHEAD {
-                self.merge.fill::<V>(cx, self.chunk.min(self.limit));
+                self.merge.fill::<V>(cx, self.chunk.min(self.limit), self.limit);
             }
             if self.len > 0 {
                 break;
@@ -396,32 +397,49 @@ where
         Ok(false)
     }
 
-    /// Reads what was merged: keeps of it what the transaction sees.
-    #[inline]
+    /// Reads what was merged.
     fn read(&mut self, cx: &mut Context<'_, P>) -> Step<P, ()> {
+        if leaves_no_trace(cx.worker) {
+            // One that is out of use has no version.
+            return self.keep(|record| {
+                step::at(Point::ReadWalk);
+                Ok(visible_now(cx, record).0)
+            });
+        }
+        self.keep(|record| {
+            if record.head().is_dead() {
+                // A record that is out of use says nothing about its key.
+                return Ok(std::ptr::null_mut());
+            }
+            P::read(cx, record, cx.core.ring.shard_of(record.hash))
+        })
+    }
+
+    /// Keeps of what was merged that whose version is a value; `see` is what finds the version.
+    #[inline(always)]
+    fn keep(
+        &mut self,
+        mut see: impl FnMut(&Record<P::Words>) -> Step<P, *mut Version<P::Words>>,
+    ) -> Step<P, ()> {
+        let limit = self.limit;
+        let mut len = 0;
         for &Merged { record, own } in self.merge.merged() {
             // SAFETY: in the index when the walk came to it, and the transaction's slot has kept
             // it; or of one of the transaction's writes.
             let found = unsafe { &*record };
-            let version = if !own.is_null() {
-                own
-            } else if found.head().is_dead() {
-                // A record that is out of use says nothing about its key.
-                continue;
-            } else {
-                P::read(cx, found, cx.core.ring.shard_of(found.hash))?
-            };
+            let version = if own.is_null() { see(found)? } else { own };
             // SAFETY: visible to this transaction, hence alive.
             let header = unsafe { version.as_ref() };
             if header.is_some_and(|version| !version.is_tombstone()) {
-                self.found[self.len] = (record, version);
-                self.len += 1;
-                self.limit -= 1;
-                if self.limit == 0 {
+                self.found[len] = (record, version);
+                len += 1;
+                if len == limit {
                     break;
                 }
             }
         }
+        self.len = len;
+        self.limit -= len;
         self.merge.clear();
         Ok(())
     }

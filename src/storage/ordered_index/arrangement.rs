@@ -4,6 +4,7 @@ use super::leaf::{Extent, Leaf};
 use super::node::{SLOTS, SORTED, compare_to_fence};
 use super::{KeyOrder, Sought};
 use crate::storage::Words;
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 
 /// Which side of a key is kept.
@@ -76,7 +77,7 @@ impl<const REVERSED: bool> Arrangement<REVERSED> {
     /// Notes the head of the next of the slots' entries.
     #[inline]
     fn look_at_slots<W: Words>(&mut self, leaf: &Leaf<W>, order: &impl KeyOrder<W>) {
-        if self.slots_start < self.slots_end {
+        if self.has_slots() {
             self.slot_head = leaf.head(self.next_of_slots(), order);
         }
     }
@@ -89,7 +90,13 @@ impl<const REVERSED: bool> Arrangement<REVERSED> {
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.sorted == 0 && self.slots_start == self.slots_end
+        self.sorted == 0 && !self.has_slots()
+    }
+
+    /// How many entries are still to come.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.sorted.count_ones() as usize + usize::from(self.slots_end - self.slots_start)
     }
 
     /// The next entry and its head.
@@ -99,14 +106,9 @@ impl<const REVERSED: bool> Arrangement<REVERSED> {
         leaf: &Leaf<W>,
         order: &impl KeyOrder<W>,
     ) -> Option<(u64, usize)> {
-        let has_slots = self.slots_start < self.slots_end;
-        if self.sorted == 0 {
+        let has_slots = self.has_slots();
+        let Some(entry) = self.first_sorted() else {
             return has_slots.then(|| self.take_of_slots(leaf, order));
-        }
-        let entry = if REVERSED {
-            63 - self.sorted.leading_zeros() as usize
-        } else {
-            self.sorted.trailing_zeros() as usize
         };
         let head = leaf.sorted_head(entry);
         if has_slots {
@@ -115,8 +117,35 @@ impl<const REVERSED: bool> Arrangement<REVERSED> {
                 return Some(self.take_of_slots(leaf, order));
             }
         }
-        self.sorted &= !(1 << entry);
+        self.pass_sorted(entry);
         Some((head, entry))
+    }
+
+    /// Whether entries of the slots are still to come.
+    #[inline(always)]
+    pub(super) fn has_slots(&self) -> bool {
+        self.slots_start < self.slots_end
+    }
+
+    /// The next of the sorted entries.
+    #[inline(always)]
+    fn first_sorted(&self) -> Option<usize> {
+        let sorted = NonZeroU64::new(self.sorted)?;
+        let at = if REVERSED { 63 - sorted.leading_zeros() } else { sorted.trailing_zeros() };
+        Some(at as usize)
+    }
+
+    #[inline(always)]
+    fn pass_sorted(&mut self, entry: usize) {
+        self.sorted &= !(1 << entry);
+    }
+
+    /// Takes the next of the sorted entries.
+    #[inline(always)]
+    pub(super) fn next_sorted(&mut self) -> Option<usize> {
+        let entry = self.first_sorted()?;
+        self.pass_sorted(entry);
+        Some(entry)
     }
 
     #[inline]

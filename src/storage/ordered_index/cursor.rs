@@ -45,6 +45,8 @@ pub(crate) struct Cursor<'a, W: Words, O, const REVERSED: bool> {
     leaf: *const Leaf<W>,
     extent: Extent,
     left: Arrangement<REVERSED>,
+    /// Whether the next leaf was asked for.
+    asked: bool,
     /// The next records and the heads of their keys: those from `at` to `len`.
     batch: [(u64, *mut Record<W>); BATCH],
     at: usize,
@@ -73,6 +75,7 @@ impl<'a, W: Words, O: KeyOrder<W>, const REVERSED: bool> Cursor<'a, W, O, REVERS
             leaf: std::ptr::null(),
             extent: Extent::EMPTY,
             left: Arrangement::EMPTY,
+            asked: false,
             batch: [(0, std::ptr::null_mut()); BATCH],
             at: 0,
             len: 0,
@@ -137,13 +140,65 @@ impl<'a, W: Words, O: KeyOrder<W>, const REVERSED: bool> Cursor<'a, W, O, REVERS
             }
         }
         self.take(room);
-        if self.left.is_empty()
-            && let Next::Child(parent, child) = self.next
-        {
+        if self.left.is_empty() {
+            self.fetch_next();
+        }
+        true
+    }
+
+    /// As `fill`, but hands the records to `put` instead, as many as there is room for, and leaves
+    /// their keys alone: for a walk whose records need not be compared with others. The caller will
+    /// want so many `ahead`, as far as it knows: a leaf that holds fewer has the next one asked
+    /// for. False if there are none left.
+    pub(crate) fn drain<S: Sought<W>>(
+        &mut self,
+        bounds: &Bounds<S>,
+        visit: &mut impl FnMut(Witness<W>),
+        mut room: usize,
+        ahead: usize,
+        mut put: impl FnMut(*mut Record<W>),
+    ) -> bool {
+        while room > 0 && self.at < self.len {
+            put(self.batch[self.at].1);
+            self.at += 1;
+            room -= 1;
+        }
+        while room > 0 {
+            while self.left.is_empty() {
+                if !self.enter_next(bounds, visit) {
+                    return false;
+                }
+            }
+            if !self.asked && self.left.len() < ahead {
+                self.asked = true;
+                self.fetch_next();
+            }
+            // SAFETY: as in `take`.
+            let leaf = unsafe { &*self.leaf };
+            let mut left = self.left;
+            // As a rule there are only sorted entries.
+            while room > 0 && !left.has_slots() {
+                let Some(entry) = left.next_sorted() else { break };
+                put(leaf.sorted_record(entry));
+                room -= 1;
+            }
+            while room > 0 && left.has_slots() {
+                let Some((_, entry)) = left.next(leaf, self.order) else { break };
+                put(leaf.record(entry));
+                room -= 1;
+            }
+            self.left = left;
+        }
+        true
+    }
+
+    /// Asks for the next leaf.
+    #[inline]
+    fn fetch_next(&self) {
+        if let Next::Child(parent, child) = self.next {
             // SAFETY: as in `take`; a parent is an inner node.
             Leaf::prefetch(unsafe { &*parent.cast::<Inner<W>>() }.child(child));
         }
-        true
     }
 
     /// Takes what is left of the leaf, up to so many records.
@@ -235,7 +290,7 @@ impl<'a, W: Words, O: KeyOrder<W>, const REVERSED: bool> Cursor<'a, W, O, REVERS
         let leaf = unsafe { &*link.cast::<Leaf<W>>() };
         let (order, extent) = (self.order, leaf.extent());
         visit(Witness { leaf, extent });
-        (self.leaf, self.extent) = (leaf, extent);
+        (self.leaf, self.extent, self.asked) = (leaf, extent, false);
         // Other heads than exact ones say nothing about keys of other leaves.
         let wanted = if order.exact() {
             let head = |bound, unbounded| key_of(bound).map_or(unbounded, |key: &S| key.head(0));

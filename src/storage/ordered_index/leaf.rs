@@ -178,6 +178,12 @@ impl<W: Words> Leaf<W> {
         self.heads[entry]
     }
 
+    /// The record of a sorted entry.
+    #[inline]
+    pub(super) fn sorted_record(&self, entry: usize) -> *mut Record<W> {
+        self.records[entry]
+    }
+
     /// The head of an entry that is not removed.
     #[inline]
     pub(super) fn head(&self, entry: usize, order: &impl KeyOrder<W>) -> u64 {
