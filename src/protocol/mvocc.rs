@@ -224,8 +224,7 @@ fn still_writable(write: &WriteEntry<NoWords>, at: u64) -> bool {
     match write.kind {
         // The key had no record; if it has one now, the closure knows better than its new snapshot.
         WriteKind::Insert => {
-            // SAFETY: tables live as long as the store.
-            let table = unsafe { &*write.table };
+            let table = write.table.get();
             let same =
                 |other: &Record<NoWords>| table.same_key(other, record) && !other.head().is_dead();
             let found = table.index(write.shard).find(write.hash, same);

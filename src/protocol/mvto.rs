@@ -390,8 +390,7 @@ fn is_above_readers_of(
 /// Whether no later transaction has read a range that a key without a version may lie in.
 #[inline]
 fn is_above_ranges(cx: &Cx<'_>, write: &WriteEntry<MvtoWords>) -> bool {
-    // SAFETY: tables live as long as the store.
-    let table = unsafe { &*write.table };
+    let table = write.table.get();
     if !table.is_ordered() || fault::on(Fault::SkipRanges) {
         return true;
     }

@@ -3,7 +3,7 @@
 
 use super::operation::fetch_inline;
 use super::range::key_of;
-use crate::protocol::access_set::RangeEntry;
+use crate::protocol::access_set::{RangeEntry, StoreTable};
 use crate::protocol::context::Context;
 use crate::protocol::{Protocol, Ranges, Step};
 use crate::storage::Words;
@@ -284,7 +284,8 @@ where
         let Walk { cursor, part } = &mut self.walks[at];
         let ((low, high), part, walk) = (self.heads, *part, self.number);
         let ranges = &mut cx.worker.access.ranges;
-        let table = std::ptr::from_ref(self.table);
+        // SAFETY: a transaction walks only over tables of its store.
+        let table = unsafe { StoreTable::new(self.table) };
         let found = cursor.fill(&self.bounds, &mut |witness| {
             if recorded {
                 ranges.push(RangeEntry { witness, table, part, walk, low, high });
