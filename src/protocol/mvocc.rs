@@ -76,14 +76,7 @@ impl Protocol for Mvocc {
     const VALIDATES_READ_ONLY: bool = false;
     const RANGES: Ranges = Ranges::Validated;
     #[cfg(all(test, not(loom)))]
-    const FAULTS: &'static [Fault] = &[
-        Fault::SkipValidation,
-        Fault::SkipRanges,
-        Fault::IgnoreBase,
-        Fault::TornDecision,
-        Fault::StaleSnapshot,
-        Fault::IgnoreFloor,
-    ];
+    const FAULTS: &'static [Fault] = &[Fault::SkipValidation, Fault::SkipRanges, Fault::IgnoreBase];
 
     type Words = NoWords;
     type Shared = ();

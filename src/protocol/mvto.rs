@@ -185,13 +185,7 @@ impl Protocol for Mvto {
     const COMMITS_IN_THE_PAST: bool = true;
     const HEEDS_CONTENTION: bool = true;
     #[cfg(all(test, not(loom)))]
-    const FAULTS: &'static [Fault] = &[
-        Fault::SkipValidation,
-        Fault::SkipRanges,
-        Fault::TornDecision,
-        Fault::StaleSnapshot,
-        Fault::IgnoreFloor,
-    ];
+    const FAULTS: &'static [Fault] = &[Fault::SkipValidation, Fault::SkipRanges];
 
     type Words = MvtoWords;
     type Shared = Gaps;

@@ -212,13 +212,7 @@ impl Protocol for Ssn {
     const VALIDATES_READ_ONLY: bool = true;
     const RANGES: Ranges = Ranges::Validated;
     #[cfg(all(test, not(loom)))]
-    const FAULTS: &'static [Fault] = &[
-        Fault::SkipValidation,
-        Fault::SkipRanges,
-        Fault::IgnoreBase,
-        Fault::TornDecision,
-        Fault::IgnoreFloor,
-    ];
+    const FAULTS: &'static [Fault] = &[Fault::SkipValidation, Fault::SkipRanges, Fault::IgnoreBase];
 
     type Words = SsnWords;
     type Shared = Gaps;
