@@ -433,21 +433,21 @@ impl Session<'_> {
             stop,
         };
         let launched = Instant::now();
-        // Where a number of transactions ends the run, each report of one is a sign of life.
+        // Where a number of transactions ends the run, each report of a worker is a sign of life.
         let (stage, time) = match plan.limit.duration {
             Some(duration) => (Stage::Timed, duration),
-            None => (Stage::Counted, Duration::ZERO),
+            None => (Stage::Counted, shared.course.silence_max()),
         };
-        watchdog.expect(stage, plan.warmup + time);
-        let (mut committed, mut stopping) = (0, false);
+        watchdog.expect(stage, plan.warmup.saturating_add(time));
+        let (mut reports, mut stopping) = (0, false);
         crew.run(&run, &mut |collector| {
             // Relaxed: a request to stop; nothing is read on the strength of it.
             if !stopping && stop.load(Ordering::Relaxed) {
                 stopping = true;
                 watchdog.expect(Stage::Stopping, Duration::ZERO);
-            } else if !stopping && stage == Stage::Counted && collector.committed() > committed {
-                committed = collector.committed();
-                watchdog.expect(stage, Duration::ZERO);
+            } else if !stopping && stage == Stage::Counted && collector.reports() > reports {
+                reports = collector.reports();
+                watchdog.expect(stage, time);
             }
             self.observer.ticked(&Tick {
                 elapsed: launched.elapsed(),
