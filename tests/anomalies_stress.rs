@@ -81,7 +81,7 @@ impl<C: Case> Visitor for Stress<'_, C> {
         }
         let (case, seed) = (self.0, random::seed());
         let rounds = if P::NAME == protocol::NAMES[0] { ROUNDS } else { ROUNDS / 10 };
-        for (shards, parts) in [(3, 1), (3, 2)] {
+        for (shards, parts) in [(1, 1), (3, 1), (3, 2)] {
             let store =
                 Store::builder().shards(shards).ordered_parts(parts).build_with::<P>().unwrap();
             let ordered = C::ORDERED.then(|| store.ordered_table("numbers").unwrap());
@@ -103,7 +103,7 @@ impl<C: Case> Visitor for Stress<'_, C> {
                     });
                 }
             });
-            println!("{}, {parts} parts: {:?}", P::NAME, store.stats());
+            println!("{}, {shards} shards, {parts} parts: {:?}", P::NAME, store.stats());
             case.check(&store, &table);
         }
     }

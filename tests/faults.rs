@@ -4,7 +4,7 @@
 
 use chronolith::bench::{
     Comparison, ComparisonPlan, Flaw, LatencyBasis, Limit, Observer, Overdue, PATIENCE, Pinning,
-    Plan, Stage, compare,
+    Plan, Stage, Throttle, compare, run,
 };
 use chronolith::protocol::{Contention, NAMES, Protocol};
 use chronolith::report::RunFacts;
@@ -241,4 +241,21 @@ fn a_protocol_that_hangs_is_named() {
     assert_eq!(comparison.blocks.len(), 1);
     let told = observer.0.into_inner().expect("sound");
     assert_eq!(told, [(NAMES[1].to_owned(), Stage::Timed)]);
+}
+
+#[test]
+fn a_schedule_that_is_slow_is_no_hang() {
+    let mut plan = plan().plan;
+    plan.threads = 1;
+    plan.limit = Limit { duration: None, transactions: Some(2) };
+    plan.repetitions = 1;
+    plan.interval = Duration::from_millis(10);
+    plan.patience = Duration::from_secs(2);
+    // One is due at once and the other one after longer than the patience.
+    plan.throttle = Some(Throttle { operations_per_second: 0.3, spin: false });
+    let observer = Releasing::default();
+    let outcome = run(&Counting(Fault::Nothing), &plan, &AtomicBool::new(false), &observer);
+    let repetitions = outcome.expect("nothing goes wrong").repetitions;
+    assert!(repetitions[0].elapsed > plan.patience, "{:?}", repetitions[0].elapsed);
+    assert_eq!(observer.0.into_inner().expect("sound"), []);
 }

@@ -47,6 +47,7 @@ pub(super) struct Collector {
     open: BTreeMap<u64, Stats>,
     /// The step that each worker reported last.
     reached: Vec<Option<u64>>,
+    reports: u64,
     done: usize,
     keep_histograms: bool,
     collected: Collected,
@@ -63,6 +64,7 @@ impl Collector {
             open: BTreeMap::new(),
             reached: vec![None; emptied.len()],
             emptied,
+            reports: 0,
             done: 0,
             keep_histograms,
             collected: Collected {
@@ -82,6 +84,11 @@ impl Collector {
         self.done == self.emptied.len()
     }
 
+    /// How often a worker has reported, be it that nothing has ended since.
+    pub(super) fn reports(&self) -> u64 {
+        self.reports
+    }
+
     /// Transactions committed so far, as far as reported.
     pub(super) fn committed(&self) -> u64 {
         self.collected.stats.kinds.iter().map(|kind| kind.counts.committed()).sum()
@@ -99,6 +106,7 @@ impl Collector {
 
     /// Takes one report. True if a worker failed, so that the others should stop.
     pub(super) fn take(&mut self, report: Report) -> bool {
+        self.reports += 1;
         match report {
             Report::Interval { worker, step, stats } => self.take_interval(worker, step, stats),
             Report::Done(finish) => return self.take_finish(*finish),

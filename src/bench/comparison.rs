@@ -382,6 +382,8 @@ fn flaw(violation: bool, reason: &str, block: u32, threads: usize) -> Flaw {
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static>;
 
+/// Held by who watches: the hook is the process's, and two would restore it in the wrong order.
+static WATCHING: Mutex<()> = Mutex::new(());
 /// What the first panic since the watch began has said.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
@@ -393,6 +395,7 @@ struct PanicWatch {
 impl PanicWatch {
     /// Runs `body`; `Err` with the message and the place if something in it panicked.
     fn over<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+        let _alone = WATCHING.lock().unwrap_or_else(PoisonError::into_inner);
         *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let watch = PanicWatch { hook: Some(take_hook()) };
         set_hook(Box::new(|info| {

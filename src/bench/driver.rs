@@ -37,6 +37,14 @@ impl Course {
         let (threads, index) = (self.threads as u64, index as u64);
         total / threads + u64::from(index < total % threads)
     }
+
+    /// How long a worker whose transactions take no time goes without a report: it looks at the
+    /// time when one has ended, and when its schedule wakes it for the next one.
+    pub(super) fn silence_max(&self) -> Duration {
+        let period_ns = self.throttle.map_or(0.0, |(period_ns, _)| period_ns * self.threads as f64);
+        // The cast saturates.
+        Duration::from_nanos(self.interval_ns.saturating_add(period_ns as u64))
+    }
 }
 
 /// What a worker tells the collector.
@@ -334,5 +342,28 @@ impl Lane<'_> {
         // The collector outlives the workers; if it has failed, the run has, and the report is
         // moot.
         let _ = self.lines.reports.send(report);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_silent_for_an_interval_and_for_its_period() {
+        let mut course = Course {
+            threads: 4,
+            warmup_ns: 0,
+            duration_ns: u64::MAX,
+            transactions: Some(8),
+            interval_ns: 1_000,
+            throttle: None,
+            kinds: 1,
+        };
+        assert_eq!(course.silence_max(), Duration::from_nanos(1_000));
+        course.throttle = Some((500.0, false));
+        assert_eq!(course.silence_max(), Duration::from_nanos(3_000));
+        course.throttle = Some((f64::INFINITY, false));
+        assert_eq!(course.silence_max(), Duration::from_nanos(u64::MAX));
     }
 }

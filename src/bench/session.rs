@@ -354,8 +354,8 @@ impl Session<'_> {
         company: Company<'_>,
     ) -> Result<Option<Repetition>, RunError> {
         let Plan { protocol, threads, patience, .. } = self.plan;
-        Watchdog::over((protocol, *threads), *patience, self.observer, |dog| {
-            self.watched(cores, company, dog)
+        Watchdog::over((protocol, *threads), *patience, self.observer, |watchdog| {
+            self.watched(cores, company, watchdog)
         })
     }
 
@@ -363,13 +363,13 @@ impl Session<'_> {
         &self,
         cores: Cores<'_>,
         company: Company<'_>,
-        dog: &Watchdog,
+        watchdog: &Watchdog,
     ) -> Result<Option<Repetition>, RunError> {
         let Session { workload, plan, stop, .. } = *self;
         let requests = requests::fingerprint(&*self.deploy()?, plan);
         let deployment = self.deploy()?;
         let (deployment, facts) = (&*deployment, workload.facts());
-        let Some(load) = self.load(deployment, facts.footprint.records, dog)? else {
+        let Some(load) = self.load(deployment, facts.footprint.records, watchdog)? else {
             return Ok(None);
         };
         self.observer.running(plan);
@@ -377,7 +377,7 @@ impl Session<'_> {
         let interval = plan.audit_interval.filter(|_| facts.audits_during);
         let auditor = Auditor { deployment, interval };
         let mut audits = Audits::default();
-        let work = || self.work(deployment, &facts, cores, dog);
+        let work = || self.work(deployment, &facts, cores, watchdog);
         let (collected, long_reader) = auditor
             .beside(&mut audits, || company.beside(deployment.store(), work))
             .map_err(RunError::Store)?;
@@ -390,7 +390,7 @@ impl Session<'_> {
         let Some((from_ns, to_ns)) = measured else {
             return Ok(None);
         };
-        dog.expect(Stage::Auditing, Duration::ZERO);
+        watchdog.expect(Stage::Auditing, Duration::ZERO);
         // The audit's own reading is no part of what the store did.
         let stats_of_store = deployment.store().stats();
         auditor.audit(&mut audits, Moment::After).map_err(RunError::Store)?;
@@ -417,7 +417,7 @@ impl Session<'_> {
         deployment: &dyn Deployment,
         facts: &WorkloadFacts,
         cores: Cores<'_>,
-        dog: &Watchdog,
+        watchdog: &Watchdog,
     ) -> Result<Collected, RunError> {
         let Session { plan, stop, .. } = *self;
         let shared = self.shared(facts);
@@ -433,21 +433,21 @@ impl Session<'_> {
             stop,
         };
         let launched = Instant::now();
-        // Where a number of transactions ends the run, each report of one is a sign of life.
+        // Where a number of transactions ends the run, each report of a worker is a sign of life.
         let (stage, time) = match plan.limit.duration {
             Some(duration) => (Stage::Timed, duration),
-            None => (Stage::Counted, Duration::ZERO),
+            None => (Stage::Counted, shared.course.silence_max()),
         };
-        dog.expect(stage, plan.warmup + time);
-        let (mut committed, mut stopping) = (0, false);
+        watchdog.expect(stage, plan.warmup.saturating_add(time));
+        let (mut reports, mut stopping) = (0, false);
         crew.run(&run, &mut |collector| {
             // Relaxed: a request to stop; nothing is read on the strength of it.
             if !stopping && stop.load(Ordering::Relaxed) {
                 stopping = true;
-                dog.expect(Stage::Stopping, Duration::ZERO);
-            } else if !stopping && stage == Stage::Counted && collector.committed() > committed {
-                committed = collector.committed();
-                dog.expect(stage, Duration::ZERO);
+                watchdog.expect(Stage::Stopping, Duration::ZERO);
+            } else if !stopping && stage == Stage::Counted && collector.reports() > reports {
+                reports = collector.reports();
+                watchdog.expect(stage, time);
             }
             self.observer.ticked(&Tick {
                 elapsed: launched.elapsed(),
@@ -484,12 +484,12 @@ impl Session<'_> {
         &self,
         deployment: &dyn Deployment,
         records: u64,
-        dog: &Watchdog,
+        watchdog: &Watchdog,
     ) -> Result<Option<Load>, RunError> {
         let pool = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("loader-{i}")).build();
         let pool = pool.map_err(|error| RunError::Loader(error.to_string()))?;
         let loaded = AtomicU64::new(0);
-        let watch = Watch { observer: self.observer, stop: self.stop, loaded, dog };
+        let watch = Watch { observer: self.observer, stop: self.stop, loaded, watchdog };
         self.observer.loading(records);
         let started = Instant::now();
         pool.install(|| deployment.load(self.plan.seed, &watch)).map_err(RunError::Store)?;
@@ -506,7 +506,7 @@ struct Watch<'a> {
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
     loaded: AtomicU64,
-    dog: &'a Watchdog,
+    watchdog: &'a Watchdog,
 }
 
 impl LoadWatch for Watch<'_> {
@@ -514,7 +514,7 @@ impl LoadWatch for Watch<'_> {
         // Relaxed: a statistic; the end of the load orders its last value.
         self.loaded.fetch_add(records, Ordering::Relaxed);
         self.observer.loaded(records);
-        self.dog.expect(Stage::Loading, Duration::ZERO);
+        self.watchdog.expect(Stage::Loading, Duration::ZERO);
         // Relaxed: a request to stop; nothing is read on the strength of it.
         !self.stop.load(Ordering::Relaxed)
     }

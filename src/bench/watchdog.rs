@@ -82,10 +82,10 @@ impl Watchdog {
         work: impl FnOnce(&Watchdog) -> R,
     ) -> R {
         let due = Mutex::new((moment_after(patience), Stage::Loading));
-        let (dog, bell) = (Watchdog { patience, due }, Bell::default());
+        let (watchdog, bell) = (Watchdog { patience, due }, Bell::default());
         std::thread::scope(|scope| {
             let watch = || {
-                if let Some(stage) = dog.watch(&bell) {
+                if let Some(stage) = watchdog.watch(&bell) {
                     observer.overdue(&Overdue { protocol, threads, stage, time: patience });
                 }
             };
@@ -93,7 +93,7 @@ impl Watchdog {
             // is what will be reported.
             let _ =
                 std::thread::Builder::new().name("watchdog".to_owned()).spawn_scoped(scope, watch);
-            bell.ring_after(|| work(&dog))
+            bell.ring_after(|| work(&watchdog))
         })
     }
 
@@ -141,8 +141,8 @@ mod tests {
 
     #[test]
     fn what_is_heard_of_in_time_is_not_reported() {
-        let heard = told(|dog| {
-            dog.expect(Stage::Timed, Duration::from_secs(60));
+        let heard = told(|watchdog| {
+            watchdog.expect(Stage::Timed, Duration::from_secs(60));
             std::thread::sleep(Duration::from_millis(400));
         });
         assert_eq!(heard, []);
@@ -150,8 +150,8 @@ mod tests {
 
     #[test]
     fn what_is_overdue_is_reported_once_with_its_stage() {
-        let heard = told(|dog| {
-            dog.expect(Stage::Stopping, Duration::ZERO);
+        let heard = told(|watchdog| {
+            watchdog.expect(Stage::Stopping, Duration::ZERO);
             std::thread::sleep(Duration::from_millis(800));
         });
         let [(Stage::Stopping, line)] = &heard[..] else { panic!("{heard:?}") };

@@ -138,8 +138,7 @@ fn validate_ranges<P: Protocol>(cx: &Context<'_, P>) -> Step<P, ()> {
         inserts.any(|write| std::ptr::eq(write.record, record))
     };
     for range in &access.ranges {
-        // SAFETY: tables live as long as the store.
-        let table = unsafe { &*range.table };
+        let table = range.table.get();
         let index = &table.parts()[range.part as usize];
         let pass = |record| {
             // SAFETY: records in the index are alive while this step is pinned.
@@ -147,7 +146,7 @@ fn validate_ranges<P: Protocol>(cx: &Context<'_, P>) -> Step<P, ()> {
             head < range.low || head > range.high || is_own(record)
         };
         if !index.still_unchanged(&range.witness, table, pass) {
-            let at = Some(Place::Key(range.table, 0));
+            let at = Some(Place::Key(range.table.pointer(), 0));
             return Err(Conflict { reason: AbortReason::Phantom, at });
         }
     }

@@ -12,6 +12,41 @@ use std::ops::Range;
 /// Writes up to which a search goes through them one by one.
 const LINEAR_MAX: usize = 8;
 
+/// A table of the store that the transaction is of. The store keeps its tables to its end, and
+/// whoever looks at an access set borrows the store.
+#[derive(Debug)]
+pub(crate) struct StoreTable<W: Words>(*const TableCore<W>);
+
+impl<W: Words> Clone for StoreTable<W> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<W: Words> Copy for StoreTable<W> {}
+
+impl<W: Words> StoreTable<W> {
+    /// # Safety
+    ///
+    /// The table outlives this and its copies, as that of a store outlives the access sets of the
+    /// store's transactions.
+    #[inline]
+    pub(crate) unsafe fn new(table: *const TableCore<W>) -> Self {
+        StoreTable(table)
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> &TableCore<W> {
+        // SAFETY: the table outlives this: whoever made it has promised that.
+        unsafe { &*self.0 }
+    }
+
+    #[inline]
+    pub(crate) fn pointer(self) -> *const TableCore<W> {
+        self.0
+    }
+}
+
 /// A record that was read, and the version that was found (null: none).
 #[derive(Debug)]
 pub(crate) struct ReadEntry<W: Words> {
@@ -33,7 +68,7 @@ pub(crate) struct AbsentEntry<W: Words> {
 #[derive(Debug)]
 pub(crate) struct RangeEntry<W: Words> {
     pub(crate) witness: ordered_index::Witness<W>,
-    pub(crate) table: *const TableCore<W>,
+    pub(crate) table: StoreTable<W>,
     /// The part of the table that the leaf is of.
     pub(crate) part: u32,
     /// Which walk of the transaction it belongs to.
@@ -70,7 +105,7 @@ pub(crate) struct WriteEntry<W: Words> {
     pub(crate) version: *mut Version<W>,
     /// For a write that depends on it: the version that was read (null: none).
     pub(crate) base: *mut Version<W>,
-    pub(crate) table: *const TableCore<W>,
+    pub(crate) table: StoreTable<W>,
     pub(crate) hash: u64,
     pub(crate) shard: u32,
     pub(crate) kind: WriteKind,
@@ -94,7 +129,7 @@ pub(crate) struct AccessSet<W: Words> {
     pub(crate) writes: Vec<WriteEntry<W>>,
     /// Versions that a later write of the same transaction replaced. Kept until the end, because
     /// references to them may have been handed out.
-    pub(crate) replaced: Vec<(*const TableCore<W>, *mut Version<W>)>,
+    pub(crate) replaced: Vec<(StoreTable<W>, *mut Version<W>)>,
     /// One bit for each written key's hash: most searches end here.
     filter: u64,
     /// Open addressing by hash over `writes` (index + 1), once there are more than a few.
@@ -149,7 +184,7 @@ impl<W: Words> AccessSet<W> {
         same: impl Fn(&WriteEntry<W>) -> bool,
     ) -> Option<usize> {
         let matches = |entry: &WriteEntry<W>| {
-            entry.hash == hash && std::ptr::eq(entry.table, table) && same(entry)
+            entry.hash == hash && std::ptr::eq(entry.table.pointer(), table) && same(entry)
         };
         if self.places.is_empty() {
             return self.writes.iter().position(matches);
@@ -263,7 +298,8 @@ mod tests {
             record: std::ptr::null_mut(),
             version: std::ptr::null_mut(),
             base: std::ptr::null_mut(),
-            table: std::ptr::null(),
+            // SAFETY: nobody asks for the table.
+            table: unsafe { StoreTable::new(std::ptr::null()) },
             hash,
             shard: 0,
             kind: WriteKind::Blind,

@@ -323,8 +323,7 @@ fn each_write(cx: &Cx<'_>, mut show: impl FnMut(&Reservations, bool)) {
         }
         if creates(write) {
             show(shared.keys.at(write.hash as u32), true);
-            // SAFETY: tables live as long as the store.
-            let table = unsafe { &*write.table };
+            let table = write.table.get();
             if table.is_ordered() {
                 show(shared.ranges.of(table), false);
             }

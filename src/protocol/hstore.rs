@@ -365,6 +365,31 @@ mod tests {
     }
 
     #[test]
+    fn whoever_fails_at_a_range_has_all_shards_next_time() {
+        const SHARDS: usize = 4;
+        let store = Store::builder().shards(SHARDS).build_with::<HStore>().expect("valid");
+        let table = store.ordered_table::<u64, u64>("t").expect("a new table");
+        let core = &store.core;
+        let locks = &core.shared.0[..SHARDS];
+        let is_of_third =
+            |key: &u64| core.ring.shard_of(core.hasher.hash_one(*key) as u32) as usize == 2;
+        let key = (0..).find(is_of_third).expect("one in four is");
+        let mut other = Local::default();
+        other.enter(&core.shared, 0).expect("free");
+        let mut taken = Vec::new();
+        let found = store.transact(|tx| {
+            taken.push(locks.iter().filter(|lock| !lock.is_free()).count());
+            // The range comes to the first shard after this one, so it does not wait.
+            tx.get(&table, &key)?;
+            let next = tx.range(&table, ..)?.next().transpose().map(|entry| entry.is_some());
+            other.leave_all(&core.shared);
+            next
+        });
+        assert_eq!(found, Ok(false), "nothing is there");
+        assert_eq!(taken, [1, SHARDS], "that of the other, then all");
+    }
+
+    #[test]
     fn what_was_looked_up_before_the_lock_is_looked_at_again() {
         for shards in [1, 4] {
             let (store, table) = store_of(shards);

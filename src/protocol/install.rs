@@ -24,8 +24,9 @@ pub(crate) fn publish_record<P: Protocol>(cx: &mut Context<'_, P>, index: usize)
     // A key that is inserted and removed by one transaction leaves a record that has to go again.
     write.ticket = version.is_tombstone();
     record.set_private_head(Head::new(write.version, write.ticket));
-    // SAFETY: tables live as long as the store.
-    let table = unsafe { &*write.table };
+    // A copy: the entry's state is written to while this is in use.
+    let table = write.table;
+    let table = table.get();
     let (pointer, hash, shard) = (write.record, write.hash, write.shard);
     let hash_index = table.index(shard);
     let indexes = Indexes { hash: hash_index, ordered: table.ordered_index(shard), order: table };
@@ -102,7 +103,7 @@ pub(crate) fn install_on<P: Protocol>(
     match install_write::<P>(write, head, base) {
         Install::Lost => return false,
         Install::Done => {}
-        Install::InPlaceOf(aborted) => cx.retire_version(table, aborted),
+        Install::InPlaceOf(aborted) => cx.retire_version(table.pointer(), aborted),
     }
     cx.worker.commit_floor = cx.worker.commit_floor.max(begin);
     true
@@ -129,8 +130,8 @@ pub(crate) fn take_back<P: Protocol>(cx: &mut Context<'_, P>, index: usize) {
             queue = empty && !others;
             let version = NonNull::new(version).expect("an installed version");
             match shown {
-                true => cx.supersede_version(table, version),
-                false => cx.retire_version(table, version),
+                true => cx.supersede_version(table.pointer(), version),
+                false => cx.retire_version(table.pointer(), version),
             }
             break;
         }
@@ -172,7 +173,7 @@ pub(crate) fn supersede<P: Protocol>(cx: &mut Context<'_, P>) {
         if let Some(older) = NonNull::new(version.older()) {
             version.set_older(std::ptr::null_mut());
             version.set_depth(0);
-            cx.supersede_version(table, older);
+            cx.supersede_version(table.pointer(), older);
         }
         if ticket {
             cx.worker.tickets.push((record, cx.worker.commit));

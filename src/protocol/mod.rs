@@ -202,8 +202,9 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     const HEEDS_CONTENTION: bool = false;
     /// What it does about ranges.
     const RANGES: Ranges = Ranges::Unsupported;
-    /// The mistakes that can be made in it and that a suite has to notice; of the others that
-    /// suites are tried with (`store/broken.rs`) it has to be safe.
+    /// The mistakes that can be made in its own code and that a suite has to notice. Of those that
+    /// can be made in what protocols share, the other constants say which harm it; of all others
+    /// that suites are tried with (`store/broken.rs`) it has to be safe.
     #[cfg(all(test, not(loom)))]
     #[doc(hidden)]
     const FAULTS: &'static [Fault];

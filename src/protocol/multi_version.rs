@@ -280,7 +280,7 @@ fn install_version<P: Protocol<Local = Local<M>>, M>(
             Install::Done => worker.commit_floor = worker.commit_floor.max(begin),
             Install::InPlaceOf(aborted) => {
                 worker.commit_floor = worker.commit_floor.max(begin);
-                let table = write.table;
+                let table = write.table.pointer();
                 cx.retire_version(table, aborted);
             }
         }

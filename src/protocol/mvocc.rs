@@ -77,14 +77,7 @@ impl Protocol for Mvocc {
     const VIEWS_LEAVE_NO_TRACE: bool = true;
     const RANGES: Ranges = Ranges::Validated;
     #[cfg(all(test, not(loom)))]
-    const FAULTS: &'static [Fault] = &[
-        Fault::SkipValidation,
-        Fault::SkipRanges,
-        Fault::IgnoreBase,
-        Fault::TornDecision,
-        Fault::StaleSnapshot,
-        Fault::IgnoreFloor,
-    ];
+    const FAULTS: &'static [Fault] = &[Fault::SkipValidation, Fault::SkipRanges, Fault::IgnoreBase];
 
     type Words = NoWords;
     type Shared = ();
@@ -225,8 +218,7 @@ fn still_writable(write: &WriteEntry<NoWords>, at: u64) -> bool {
     match write.kind {
         // The key had no record; if it has one now, the closure knows better than its new snapshot.
         WriteKind::Insert => {
-            // SAFETY: tables live as long as the store.
-            let table = unsafe { &*write.table };
+            let table = write.table.get();
             let same =
                 |other: &Record<NoWords>| table.same_key(other, record) && !other.head().is_dead();
             let found = table.index(write.shard).find(write.hash, same);

@@ -185,13 +185,7 @@ impl Protocol for Mvto {
     const COMMITS_IN_THE_PAST: bool = true;
     const HEEDS_CONTENTION: bool = true;
     #[cfg(all(test, not(loom)))]
-    const FAULTS: &'static [Fault] = &[
-        Fault::SkipValidation,
-        Fault::SkipRanges,
-        Fault::TornDecision,
-        Fault::StaleSnapshot,
-        Fault::IgnoreFloor,
-    ];
+    const FAULTS: &'static [Fault] = &[Fault::SkipValidation, Fault::SkipRanges];
 
     type Words = MvtoWords;
     type Shared = Gaps;
@@ -390,8 +384,7 @@ fn is_above_readers_of(
 /// Whether no later transaction has read a range that a key without a version may lie in.
 #[inline]
 fn is_above_ranges(cx: &Cx<'_>, write: &WriteEntry<MvtoWords>) -> bool {
-    // SAFETY: tables live as long as the store.
-    let table = unsafe { &*write.table };
+    let table = write.table.get();
     if !table.is_ordered() || fault::on(Fault::SkipRanges) {
         return true;
     }

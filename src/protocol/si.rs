@@ -73,8 +73,7 @@ impl Protocol for Si {
     const RANGES: Ranges = Ranges::Unchecked;
     const KEEPS_TOMBSTONES: bool = true;
     #[cfg(all(test, not(loom)))]
-    const FAULTS: &'static [Fault] =
-        &[Fault::IgnoreBase, Fault::TornDecision, Fault::StaleSnapshot, Fault::IgnoreFloor];
+    const FAULTS: &'static [Fault] = &[Fault::IgnoreBase];
 
     type Words = NoWords;
     type Shared = ();

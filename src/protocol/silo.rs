@@ -176,8 +176,7 @@ impl Protocol for Silo {
     const VALIDATES_READ_ONLY: bool = true;
     const RANGES: Ranges = Ranges::Validated;
     #[cfg(all(test, not(loom)))]
-    const FAULTS: &'static [Fault] =
-        &[Fault::SkipValidation, Fault::SkipRanges, Fault::IgnoreBase, Fault::TornDecision];
+    const FAULTS: &'static [Fault] = &[Fault::SkipValidation, Fault::SkipRanges, Fault::IgnoreBase];
 
     type Words = SiloWords;
     type Shared = Epoch;

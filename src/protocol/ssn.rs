@@ -212,13 +212,7 @@ impl Protocol for Ssn {
     const VALIDATES_READ_ONLY: bool = true;
     const RANGES: Ranges = Ranges::Validated;
     #[cfg(all(test, not(loom)))]
-    const FAULTS: &'static [Fault] = &[
-        Fault::SkipValidation,
-        Fault::SkipRanges,
-        Fault::IgnoreBase,
-        Fault::TornDecision,
-        Fault::IgnoreFloor,
-    ];
+    const FAULTS: &'static [Fault] = &[Fault::SkipValidation, Fault::SkipRanges, Fault::IgnoreBase];
 
     type Words = SsnWords;
     type Shared = Gaps;
@@ -316,8 +310,7 @@ impl Protocol for Ssn {
             }
             // An insert, or the first version in a record that an abort has left, which may have
             // come into the index behind a walk.
-            // SAFETY: tables live as long as the store.
-            let table = unsafe { &*write.table };
+            let table = write.table.get();
             if base.is_none() && table.is_ordered() {
                 certificate.comes_after(seen(&cx.core.shared.ranges.of(table).readers));
             }
@@ -337,8 +330,7 @@ impl Protocol for Ssn {
             raise(&cx.core.shared.keys.at(absent.hash as u32).readers, cx.worker.commit);
         }
         for index in 0..cx.worker.access.ranges.len() {
-            // SAFETY: tables live as long as the store.
-            let table = unsafe { &*cx.worker.access.ranges[index].table };
+            let table = cx.worker.access.ranges[index].table.get();
             let gaps = cx.core.shared.ranges.of(table);
             raise(&gaps.readers, cx.worker.commit);
             cx.worker.local.more.comes_after(seen(&gaps.removers));
@@ -369,8 +361,7 @@ impl Protocol for Ssn {
             }
             if version.is_tombstone() {
                 raise(&cx.core.shared.keys.at(write.hash as u32).removers, commit);
-                // SAFETY: tables live as long as the store.
-                let table = unsafe { &*write.table };
+                let table = write.table.get();
                 if table.is_ordered() {
                     raise(&cx.core.shared.ranges.of(table).removers, commit);
                 }

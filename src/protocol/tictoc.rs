@@ -238,11 +238,6 @@ fn overwritten<'v>(write: &WriteEntry<TicTocWords>) -> Option<&'v Version<TicToc
     unsafe { value((*write.version).older()) }
 }
 
-fn table_of(write: &WriteEntry<TicTocWords>) -> &TableCore<TicTocWords> {
-    // SAFETY: tables live as long as the store.
-    unsafe { &*write.table }
-}
-
 /// Makes sure that what was read holds at the transaction's commit time.
 fn holds(cx: &Cx<'_>, read: &ReadEntry<TicTocWords>) -> bool {
     let time = cx.worker.local.time;
@@ -268,8 +263,7 @@ impl Protocol for TicToc {
     const VALIDATES_READ_ONLY: bool = true;
     const RANGES: Ranges = Ranges::Validated;
     #[cfg(all(test, not(loom)))]
-    const FAULTS: &'static [Fault] =
-        &[Fault::SkipValidation, Fault::SkipRanges, Fault::IgnoreBase, Fault::TornDecision];
+    const FAULTS: &'static [Fault] = &[Fault::SkipValidation, Fault::SkipRanges, Fault::IgnoreBase];
 
     type Words = TicTocWords;
     type Shared = Absences;
@@ -328,8 +322,8 @@ impl Protocol for TicToc {
             // in one that an abort has left.
             // SAFETY: as in `overwritten`.
             let is_first = unsafe { (*write.version).older() }.is_null();
-            if is_first && table_of(write).is_ordered() {
-                time = time.max(absences.of_ranges(table_of(write)) + 1);
+            if is_first && write.table.get().is_ordered() {
+                time = time.max(absences.of_ranges(write.table.get()) + 1);
             }
         }
         for read in &access.reads {
@@ -344,8 +338,7 @@ impl Protocol for TicToc {
             time = time.max(absences.of_key(absent.hash as u32));
         }
         for range in &access.ranges {
-            // SAFETY: tables live as long as the store.
-            time = time.max(absences.of_ranges(unsafe { &*range.table }));
+            time = time.max(absences.of_ranges(range.table.get()));
         }
         cx.worker.local.time = time;
         step::at(Point::PrepareDrawn);
@@ -369,8 +362,7 @@ impl Protocol for TicToc {
         }
         // What was inserted into the ranges is looked for when every shard has voted.
         for range in &cx.worker.access.ranges {
-            // SAFETY: tables live as long as the store.
-            cx.core.shared.raise_ranges(unsafe { &*range.table }, cx.worker.local.time);
+            cx.core.shared.raise_ranges(range.table.get(), cx.worker.local.time);
         }
         Ok(())
     }
@@ -384,8 +376,8 @@ impl Protocol for TicToc {
             // SAFETY: our own version, while this step is pinned.
             if unsafe { (*write.version).is_tombstone() } {
                 cx.core.shared.raise_key(write.hash as u32, time);
-                if table_of(write).is_ordered() {
-                    cx.core.shared.raise_ranges(table_of(write), time);
+                if write.table.get().is_ordered() {
+                    cx.core.shared.raise_ranges(write.table.get(), time);
                 }
             }
         }

@@ -329,5 +329,6 @@ fn store_value(store: &crate::Stats) -> Value {
         "retained_bytes": store.retained_bytes,
         "arena_bytes": store.arena_bytes,
         "workers": store.workers,
+        "rests": store.rests,
     })
 }

@@ -3,7 +3,7 @@
 //! Each fault is armed in a process of its own, where it can do no harm to other tests: the test
 //! starts this binary again with the fault's name. There the default protocol meets every suite
 //! that has to notice, and then each protocol meets the one that is made for the fault: it has to
-//! complain if and only if the protocol says that it can have this fault ([`Protocol::FAULTS`]).
+//! complain if and only if the protocol can have this fault (`can_have`).
 //! The memory-ordering faults need the model checker (`protocol/models.rs`,
 //! `storage/hash_index.rs`, `reclaim/watermark.rs`).
 
@@ -25,7 +25,7 @@ mod random;
 mod script;
 
 use super::{Store, StoreBuilder, suspension};
-use crate::protocol::{self, Protocol, Visitor};
+use crate::protocol::{self, Progress, Protocol, Reads, Visitor};
 use crate::sync::fault::{Armed, Fault};
 use std::process::Command;
 use std::time::Duration;
@@ -119,6 +119,26 @@ const BROKEN: &[Broken] = &[
     },
 ];
 
+/// The faults in what protocols share, and whether they do harm under this one.
+fn shared_faults<P: Protocol>() -> [(Fault, bool); 3] {
+    // With snapshots and blocking, each transaction has the store to itself while it commits.
+    let versions = P::READS == Reads::Snapshot && P::PROGRESS == Progress::LockFree;
+    let optimistic = P::READS == Reads::Newest && !P::TAKES_LOCKS;
+    [
+        // Where somebody looks at what is being committed, and no lock is in his way;
+        (Fault::TornDecision, versions || optimistic),
+        // and where he goes past it with a snapshot, for which he has to raise its floor.
+        (Fault::IgnoreFloor, versions),
+        // An old snapshot is a consistent one.
+        (Fault::StaleSnapshot, versions && P::STRICT),
+    ]
+}
+
+/// Whether a protocol can have a fault, in its own code or in what it shares.
+fn can_have<P: Protocol>(fault: Fault) -> bool {
+    P::FAULTS.contains(&fault) || shared_faults::<P>().contains(&(fault, true))
+}
+
 /// The process in which no fault is armed.
 const SOUND: &str = "none";
 
@@ -176,7 +196,7 @@ impl Visitor for &Broken {
         let store = Store::builder().build_with::<P>().expect("a store");
         let found = suites(&store).into_iter().find(|(name, _)| *name == self.suite);
         let complaint = (found.expect("a suite").1)(&store).err();
-        let can_have_it = P::FAULTS.contains(&self.fault);
+        let can_have_it = can_have::<P>(self.fault);
         let hit = if armed.was_hit() { "comes by it" } else { "has no such place" };
         let noticed = if complaint.is_some() { ", noticed" } else { "" };
         println!("{}, {}: {hit}{noticed}", self.name, P::NAME);
@@ -194,6 +214,8 @@ impl Visitor for HasFaults {
         for fault in P::FAULTS {
             let tried = BROKEN.iter().any(|broken| broken.fault == *fault);
             assert!(tried, "{}: {fault:?} is not tried", P::NAME);
+            let shared = shared_faults::<P>().iter().any(|(shared, _)| shared == fault);
+            assert!(!shared, "{}: {fault:?} follows from its other constants", P::NAME);
         }
     }
 }

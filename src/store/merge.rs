@@ -3,7 +3,7 @@
 
 use super::operation::fetch_inline;
 use super::range::key_of;
-use crate::protocol::access_set::RangeEntry;
+use crate::protocol::access_set::{RangeEntry, StoreTable};
 use crate::protocol::context::Context;
 use crate::protocol::{Protocol, Ranges, Step};
 use crate::storage::Words;
@@ -79,7 +79,8 @@ fn note_range<P: Protocol>(
         Ranges::Unchecked | Ranges::Unsupported => false,
     };
     let ranges = &mut cx.worker.access.ranges;
-    let table = std::ptr::from_ref(table);
+    // SAFETY: a transaction walks only over tables of its store.
+    let table = unsafe { StoreTable::new(table) };
     move |witness| {
         if noted {
             ranges.push(RangeEntry { witness, table, part, walk, low, high });

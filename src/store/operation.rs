@@ -2,7 +2,7 @@
 
 use super::Table;
 use crate::error::Error;
-use crate::protocol::access_set::{WriteEntry, WriteKind, WriteState};
+use crate::protocol::access_set::{StoreTable, WriteEntry, WriteKind, WriteState};
 use crate::protocol::context::{Context, Core};
 use crate::protocol::{Conflict, Protocol, Step};
 use crate::storage::Words;
@@ -319,6 +319,8 @@ fn push<P: Protocol>(
     kind: WriteKind,
 ) {
     let (state, ticket, shown) = (WriteState::Private, false, false);
+    // SAFETY: a transaction writes only to tables of its store.
+    let table = unsafe { StoreTable::new(table) };
     let entry =
         WriteEntry { record, version, base, table, hash, shard, kind, state, ticket, shown };
     cx.worker.access.push_write(entry);
@@ -345,7 +347,8 @@ where
     if access.writes[index].shown {
         cx.supersede_version(table.core(), NonNull::new(old).expect("a write has its version"));
     } else {
-        access.replaced.push((table.core(), old));
+        let table = access.writes[index].table;
+        access.replaced.push((table, old));
     }
     P::written(cx, index);
     Ok(())
@@ -362,9 +365,7 @@ pub(super) fn dispose<P: Protocol>(cx: &mut Context<'_, P>, committed: bool) {
 #[cold]
 fn dispose_private<P: Protocol>(cx: &mut Context<'_, P>, committed: bool) {
     while let Some((table, version)) = cx.worker.access.replaced.pop() {
-        // SAFETY: tables live as long as the store.
-        let table = unsafe { &*table };
-        cx.free_private_version(table, NonNull::new(version).expect("a replaced version"));
+        cx.free_private_version(table.get(), NonNull::new(version).expect("a replaced version"));
     }
     // Each entry is taken out before it is freed: a value's `Drop` may panic.
     while !committed && let Some(write) = cx.worker.access.writes.pop() {
@@ -375,8 +376,7 @@ fn dispose_private<P: Protocol>(cx: &mut Context<'_, P>, committed: bool) {
 }
 
 fn dispose_write<P: Protocol>(cx: &mut Context<'_, P>, write: &WriteEntry<P::Words>) {
-    // SAFETY: tables live as long as the store.
-    let table = unsafe { &*write.table };
+    let table = write.table.get();
     let version = NonNull::new(write.version).expect("a private write has its version");
     // A record that never came into the index was shown to nobody.
     if write.shown && write.kind != WriteKind::Insert {

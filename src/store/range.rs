@@ -270,7 +270,9 @@ impl<P: Protocol> Transaction<'_, P> {
             };
             let writes = worker.access.writes.iter();
             let mut own: Vec<_> = writes
-                .filter(|write| std::ptr::eq(write.table, table) && contains(key(write.record)))
+                .filter(|write| {
+                    std::ptr::eq(write.table.pointer(), table) && contains(key(write.record))
+                })
                 .map(|write| (write.record, write.version))
                 .collect();
             sort_by_record(&mut own, &|one, other| key(one).cmp(key(other)));

@@ -168,16 +168,17 @@ pub type Complaints = Vec<String>;
 
 /// Runs every case on stores of one shard (one-phase commit) and of several (two-phase commit).
 pub fn fixed<P: Protocol>(builder: &StoreBuilder) -> Complaints {
-    let spreads: &[Spread] = match P::PROGRESS {
-        Progress::LockFree => &[(1, 1), (3, 1), (3, 2), (16, 1)],
-        // Where somebody waits, a script takes long; how many parts a table has matters to none.
-        _ => &[(1, 1), (3, 1)],
-    };
-    spreads.iter().flat_map(|&spread| fixed_on::<P>(builder, spread)).collect()
+    // Where somebody waits, a script takes long.
+    let many = (P::PROGRESS == Progress::LockFree).then_some((16, 1));
+    let spreads = SPREADS.into_iter().chain(many);
+    spreads.flat_map(|spread| fixed_on::<P>(builder, spread)).collect()
 }
 
 /// How many shards a store has, and its ordered tables parts.
 pub type Spread = (usize, usize);
+
+/// One shard, several, and several with more than one part.
+const SPREADS: [Spread; 3] = [(1, 1), (3, 1), (3, 2)];
 
 /// Runs every case on stores of this spread, one after the other as the complaints are asked for.
 pub fn fixed_on<P: Protocol>(
@@ -241,16 +242,16 @@ fn expect_winners(case: &Case, entries: &[Entry]) -> Result<(), String> {
     }
 }
 
-/// Runs random scripts, one after the other, on one store of each number of parts, so that their
-/// records, tombstones and reclamation meet too. Half of those with ranges have a store each: a key
-/// that was removed keeps its record for a while, and a phantom is a key without one.
+/// Runs random scripts, one after the other, on one store of each spread, so that their records,
+/// tombstones and reclamation meet too. Half of those with ranges have a store each: a key that was
+/// removed keeps its record for a while, and a phantom is a key without one.
 pub fn random<P: Protocol>(builder: &StoreBuilder, scripts: u64, seed: u64) -> Complaints {
     let mut complaints = Vec::new();
     let ordered = if P::RANGES == Ranges::Unsupported { 0 } else { scripts / 4 };
-    for (shards, parts) in [(3, 1), (3, 2)] {
+    for (stream, (shards, parts)) in (0..).zip(SPREADS) {
         let build =
             || builder.clone().shards(shards).ordered_parts(parts).build_with::<P>().unwrap();
-        let (store, mut random) = (build(), Random::new(seed, parts as u64));
+        let (store, mut random) = (build(), Random::new(seed, stream));
         for (form, count) in
             [(Form::Hashed, scripts / 2), (Form::Ordered, ordered), (Form::Bytes, ordered)]
         {
@@ -259,7 +260,7 @@ pub fn random<P: Protocol>(builder: &StoreBuilder, scripts: u64, seed: u64) -> C
                 let store = own.as_ref().unwrap_or(&store);
                 let table = Keyed::open(store, form);
                 if let Err(complaint) = check_random(store, &table, &mut random) {
-                    let place = format!("{} in {parts} parts, {form:?}", P::NAME);
+                    let place = format!("{} on {shards} shards, {parts} parts, {form:?}", P::NAME);
                     complaints.push(format!("{place}, random {number}: {complaint}"));
                 }
             }
