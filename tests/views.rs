@@ -31,6 +31,18 @@ for_each_protocol! {
         assert_eq!(walked.unwrap(), Some(3), "{}", P::NAME);
     }
 
+    fn a_thread_that_is_new_to_the_store_begins_no_sooner<P>(store) {
+        let table = store.table::<u64, u64>("t").unwrap();
+        let got = std::thread::scope(|scope| {
+            let view = || store.view(|view| {
+                store.transact(|tx| tx.put(&table, 1, 1))?;
+                Ok(view.get(&table, &1)?.copied())
+            });
+            scope.spawn(view).join().unwrap()
+        });
+        assert_eq!(got.unwrap(), Some(1), "{}", P::NAME);
+    }
+
     fn a_view_without_an_operation_commits<P>(store) {
         store.transact(|_| Ok(())).unwrap();
         let before = store.stats();
@@ -44,10 +56,13 @@ for_each_protocol! {
     fn what_a_view_returns_before_it_has_begun_is_final<P>(store) {
         let table = store.table::<u64, u64>("t").unwrap();
         store.transact(|tx| tx.put(&table, 1, 1)).unwrap();
-        let aborts = store.stats().aborts_for(AbortReason::User);
         let rolled_back = store.view(|view| Err::<(), _>(view.rollback())).unwrap_err();
         assert_eq!(rolled_back.abort().map(|abort| abort.reason()), Some(AbortReason::User));
-        assert_eq!(store.stats().aborts_for(AbortReason::User), aborts + 1, "{}", P::NAME);
+        let ended = store.view(|view| {
+            let _ = view.rollback();
+            view.get(&table, &1).map(|_| ())
+        });
+        assert_eq!(ended.unwrap_err(), TransactionError::Error(Error::Ended));
 
         let other = Store::builder().build_with::<P>().unwrap();
         other.transact(|_| Ok(())).unwrap();
@@ -66,6 +81,7 @@ for_each_protocol! {
         });
         std::panic::catch_unwind(view).unwrap_err();
         store.transact(|tx| tx.put(&table, 1, 2)).unwrap();
+        assert_eq!(store.stats().workers, 1, "{}", P::NAME);
         assert_eq!(store.view(|view| Ok(view.get(&table, &1)?.copied())).unwrap(), Some(2));
     }
 

@@ -38,8 +38,9 @@ impl Course {
         total / threads + u64::from(index < total % threads)
     }
 
-    /// How long a worker whose transactions take no time goes without a report: it looks at the
-    /// time when one has ended, and when its schedule wakes it for the next one.
+    /// How long a worker goes without a report whose transactions take no time and whose workload
+    /// makes no pauses: it looks at the time when a transaction has ended, and when its schedule
+    /// wakes it for the next one.
     pub(super) fn silence_max(&self) -> Duration {
         let period_ns = self.throttle.map_or(0.0, |(period_ns, _)| period_ns * self.threads as f64);
         // The cast saturates.

@@ -70,6 +70,12 @@ fn holds_record_of(word: u64, hash: u64) -> bool {
     (word ^ (hash & TAG)).wrapping_sub(ADDRESS_MIN) < ADDRESS
 }
 
+/// The bucket at this place of the probe sequence of `hash`, among as many as the mask says.
+#[inline(always)]
+fn bucket_of(hash: u64, place: usize, mask: usize) -> usize {
+    (hash as u32 as usize + place / BUCKET_SLOTS) & mask
+}
+
 /// An array of buckets, and what its growth needs.
 pub(crate) struct Array<W: Words> {
     buckets: Buckets,
@@ -116,11 +122,10 @@ impl<W: Words> Array<W> {
     /// The slot at this place of the probe sequence of `hash`.
     #[inline(always)]
     fn slot(&self, hash: u64, place: usize) -> &AtomicU64 {
-        let hash = hash as u32 as usize;
-        let bucket = (hash + place / BUCKET_SLOTS) & self.mask;
         // SAFETY: the mask is the number of buckets minus one.
-        let bucket = unsafe { self.buckets.at(bucket) };
-        &bucket.slots[((hash >> SLOT_SHIFT) + place) % BUCKET_SLOTS]
+        let bucket = unsafe { self.buckets.at(bucket_of(hash, place, self.mask)) };
+        let first = hash as u32 as usize >> SLOT_SHIFT;
+        &bucket.slots[(first + place) % BUCKET_SLOTS]
     }
 }
 
@@ -222,8 +227,8 @@ impl<W: Words> HashIndex<W> {
         let base = self.bucket_base.load(Ordering::Relaxed);
         // Relaxed: as above.
         let mask = self.bucket_mask.load(Ordering::Relaxed);
-        let bucket = hash & u64::from(u32::MAX) & mask;
-        prefetch_line(base.wrapping_add(bucket as usize * size_of::<buckets::Bucket>()));
+        let bucket = bucket_of(hash, 0, mask as usize);
+        prefetch_line(base.wrapping_add(bucket * size_of::<buckets::Bucket>()));
     }
 
     /// A record that may be the one of `hash`, without looking at it: for fetching it ahead.

@@ -24,7 +24,7 @@ pub(super) struct Opening {
     pub(super) writes: bool,
     /// Whether its first operation walks over a range.
     pub(super) walks: bool,
-    /// Of its attempts this is the first after so many.
+    /// How many attempts at it have failed.
     pub(super) retries: u32,
     /// The snapshot of the first attempt, if this is another one.
     pub(super) age: Option<u64>,
@@ -110,24 +110,21 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     /// operation that knows its key asks for the key's bucket first, so that this miss overlaps
     /// with the fences and with whatever the thread still waits for from before.
     #[inline]
-    pub(super) fn view(store: &'s Store<P>) -> Result<Self, TransactionError> {
-        match store.core.last_worker() {
-            Some(cell) => Ok(Transaction::new(store, cell, State::Unbegun)),
-            None => Transaction::begin(store, Opening::of_view()),
-        }
+    pub(super) fn view(store: &'s Store<P>) -> Self {
+        Transaction::new(store, NonNull::dangling(), State::Unbegun)
     }
 
     #[inline]
     pub(super) fn begin(store: &'s Store<P>, opening: Opening) -> Result<Self, TransactionError> {
         let cell = open(store, opening)?;
-        Ok(Transaction::new(store, cell, State::Open))
+        Ok(Transaction::new(store, NonNull::from(cell), State::Open))
     }
 
     #[inline(always)]
-    fn new(store: &'s Store<P>, cell: &'s WorkerCell<P>, state: State) -> Self {
+    fn new(store: &'s Store<P>, cell: NonNull<WorkerCell<P>>, state: State) -> Self {
         Transaction {
             store,
-            cell: Cell::new(NonNull::from(cell)),
+            cell: Cell::new(cell),
             state: Cell::new(state),
             conflict: Cell::new(None),
             failure: Cell::new(None),

@@ -22,6 +22,9 @@ use std::ops::Bound;
 /// A record and what the transaction sees of it.
 pub(super) type Seen<W> = (*mut Record<W>, *mut Version<W>);
 
+/// The limit of a range that has none.
+pub(super) const UNLIMITED: usize = usize::MAX;
+
 /// Records that are merged at once, at most.
 pub(super) const CHUNK_MAX: usize = 16;
 
@@ -172,7 +175,7 @@ where
     bounds: Bounds<Wanted<'t, K, P::Words>>,
     /// The heads of the bounds.
     heads: (u64, u64),
-    /// Every one of them has a record in front once they have begun.
+    /// If there is something to merge, every one of them has a record in front once they have begun.
     walks: Walks<'t, P::Words, REVERSED>,
     begun: bool,
     /// The walk whose batch is empty: it is filled when more is wanted.
@@ -262,7 +265,7 @@ where
         if self.is_alone() {
             // From now on nobody asks whose batch is empty.
             self.empty = None;
-            self.drain::<V>(cx, wanted, if limit == usize::MAX { 2 * wanted } else { limit });
+            self.drain::<V>(cx, wanted, if limit == UNLIMITED { 2 * wanted } else { limit });
             return;
         }
         while self.len < wanted {

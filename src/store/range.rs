@@ -5,7 +5,7 @@
 //! small ones first, so that a transaction that wants one entry depends on little more. A chunk is
 //! merged, and its records are fetched, while the one before it is used; then they are read.
 
-use super::merge::{CHUNK_MAX, Merge, Merged, Seen};
+use super::merge::{CHUNK_MAX, Merge, Merged, Seen, UNLIMITED};
 use super::transaction::State;
 use super::{OrderedTable, Table, Transaction};
 use crate::error::TransactionError;
@@ -25,7 +25,7 @@ use std::cmp;
 use std::ops::{Bound, RangeBounds};
 use std::ptr::NonNull;
 
-/// Entries found in the first step, where nothing depends on what is read.
+/// Entries found in the first step of a view that leaves no trace.
 const CHUNK_OF_SNAPSHOT: usize = 4;
 /// How many entries a walk has to ask for at once before it merges more than that.
 const CHUNK_AHEAD: usize = 8;
@@ -329,7 +329,7 @@ where
             len: 0,
             given: 0,
             chunk: if only_looks { CHUNK_OF_SNAPSHOT } else { 1 },
-            limit: usize::MAX,
+            limit: UNLIMITED,
             last: std::ptr::null_mut(),
             exhausted: empty,
             number,
@@ -441,7 +441,9 @@ where
             }
         }
         self.len = len;
-        self.limit -= len;
+        if limit != UNLIMITED {
+            self.limit -= len;
+        }
         self.merge.clear();
         Ok(())
     }
@@ -490,6 +492,11 @@ where
 {
     /// What was not asked for is not depended on.
     fn drop(&mut self) {
+        if self.transaction.state.get() == State::Busy {
+            // The user's code has dropped it inside a step, which has the access set to itself. To
+            // depend on more than was taken is no mistake.
+            return;
+        }
         let seen_all = self.exhausted && self.given == self.len;
         if seen_all || self.last.is_null() {
             return;

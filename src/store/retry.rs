@@ -74,8 +74,9 @@ impl<P: Protocol> Store<P> {
     }
 
     /// Runs `body` on a read-only snapshot that contains every transaction that has committed
-    /// before `body`'s first operation, which draws it. With a multi-version protocol it never
-    /// aborts and never holds anybody up. For a snapshot as of now there is [`Store::begin_view`].
+    /// before. It is the first operation of `body` that draws it (if `body` has to run again, it is
+    /// drawn before that); [`Store::begin_view`] draws its own at once. With a multi-version
+    /// protocol a view never aborts and never holds anybody up.
     ///
     /// # Errors
     ///
@@ -144,7 +145,7 @@ impl<P: Protocol> Store<P> {
         let begun = if writes || retries > 0 {
             Transaction::begin(self, Opening { writes, walks: false, retries, age: *age })
         } else {
-            Transaction::view(self)
+            Ok(Transaction::view(self))
         };
         let mut transaction = match begun {
             Ok(transaction) => transaction,

@@ -24,25 +24,12 @@ thread_local! {
 }
 
 impl<P: Protocol> Core<P> {
-    /// What this thread remembers of this store. A thread that is going away has no memory of its
-    /// own any more.
-    #[inline]
-    fn hint(&self) -> Option<Hint> {
-        let hint = LAST.try_with(|last| last[self.id as usize % HINTS].get()).ok();
-        hint.filter(|hint| hint.store == self.id)
-    }
-
-    /// The worker that this thread used last, whoever has it now.
-    #[inline]
-    pub(super) fn last_worker(&self) -> Option<&WorkerCell<P>> {
-        // SAFETY: the hint's number was this worker's address in this store, which still lives.
-        self.hint().map(|hint| unsafe { &*(hint.worker as *const WorkerCell<P>) })
-    }
-
     /// Takes a free worker, whose slot is then open, and says which timestamp this thread had last.
     #[inline]
     pub(super) fn take_worker(&self, writes: bool) -> Result<(&WorkerCell<P>, u64), Error> {
-        let hint = self.hint();
+        // A thread that is going away has no memory of its own any more; it takes the slow path.
+        let hint = LAST.try_with(|last| last[self.id as usize % HINTS].get()).ok();
+        let hint = hint.filter(|hint| hint.store == self.id);
         if let Some(hint) = hint {
             // SAFETY: the hint's number was this worker's address in this store, which still lives.
             let cell = unsafe { &*(hint.worker as *const WorkerCell<P>) };

@@ -37,7 +37,7 @@ use std::ptr::NonNull;
 /// ```
 pub struct Transaction<'s, P: Protocol = Mvocc> {
     pub(super) store: &'s Store<P>,
-    /// The worker; before the transaction has begun, the one that it may get.
+    /// The worker; before the transaction has begun nothing is there.
     pub(super) cell: Cell<NonNull<WorkerCell<P>>>,
     pub(super) state: Cell<State>,
     pub(super) conflict: Cell<Option<Abort>>,
@@ -83,10 +83,12 @@ impl<P: Protocol> std::fmt::Debug for Transaction<'_, P> {
 }
 
 impl<'s, P: Protocol> Transaction<'s, P> {
-    /// The worker.
+    /// The worker of a transaction that has begun.
     #[inline(always)]
     pub(super) fn cell(&self) -> &'s WorkerCell<P> {
-        // SAFETY: workers live as long as their store, which is borrowed for that long.
+        debug_assert!(self.state.get() != State::Unbegun, "nobody works for it yet");
+        // SAFETY: set when the transaction began, and whatever needs the worker begins it first;
+        // workers live as long as their store, which is borrowed for that long.
         unsafe { &*self.cell.get().as_ptr() }
     }
 
@@ -484,13 +486,9 @@ impl<'s, P: Protocol> Transaction<'s, P> {
             // From a function of the user's that an operation has called: the operation goes on.
             return Error::Busy.into();
         }
-        if self.state.get() == State::Unbegun {
-            // Only what has begun can be undone.
-            if let Err(error) = self.begin_now(false) {
-                return error;
-            }
-        }
-        self.state.set(State::Failed);
+        // Of a view that has not begun there is nothing to undo.
+        let begun = self.state.get() != State::Unbegun;
+        self.state.set(if begun { State::Failed } else { State::Ended });
         Abort::new(AbortReason::User).into()
     }
 

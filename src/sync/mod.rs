@@ -26,7 +26,7 @@ pub use loom::sync::atomic::{
 };
 
 /// Atomics that no model looks at, whatever the build: statics (the model's have no constant
-/// constructor) and start-up checks of the machine itself.
+/// constructor), start-up checks of the machine itself, and hints that decide nothing.
 pub mod unmodelled {
     pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 }

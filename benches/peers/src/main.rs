@@ -32,9 +32,9 @@
 //! * Keys are `u64`; SurrealMX's are bytes, and so the same in big-endian.
 //! * Scans begin at a record and have no upper bound but a number of records. Of each they look at
 //!   the key and at both cache lines of the value, in place, in all stores.
-//! * Records are loaded in the order of their keys, so that neighbours in the order are neighbours
-//!   in memory, too: good for scans, the more so for those that do not fetch ahead. With
-//!   `--scattered` they are not, as in a table that was filled in any other order.
+//! * Records are loaded in a scattered order, as YCSB loads them, whose default is to hash the
+//!   number of a record to its key. With `--in-key-order` neighbours in the order of the keys are
+//!   neighbours in memory, too: good for scans, the more so for those that do not fetch ahead.
 //! * ycsb-e adds records, the more of them the faster a store is: it does its next scans with a
 //!   larger index.
 //! * fast-stm's map never changes, so its index is free of any cost of concurrency. It is built
@@ -77,9 +77,9 @@ struct Options {
     /// The seed of the requests
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// Load the records in a scattered order and not in that of their keys
+    /// Load the records in the order of their keys and not in a scattered one
     #[arg(long)]
-    scattered: bool,
+    in_key_order: bool,
     /// Only these cases, by name: read, modify, ycsb-a, ycsb-b, ycsb-f, crowd, ordered-read, scan,
     /// parts, ycsb-e, batch [default: all but batch, which takes several gigabytes]
     #[arg(long, value_delimiter = ',')]
@@ -119,14 +119,14 @@ fn main() -> ExitCode {
         "{} records of 8 + 100 bytes, loaded in {} order, {} rounds of {} s, seed {}, \
          {cores} cores, system allocator",
         options.records,
-        if options.scattered { "a scattered" } else { "their" },
+        if options.in_key_order { "their" } else { "a scattered" },
         options.rounds,
         options.seconds,
         options.seed
     );
     println!("ratio: the first row of a case to this one, median over the rounds");
     table::heading();
-    let stores = Stores::new(options.records, options.scattered);
+    let stores = Stores::new(options.records, !options.in_key_order);
     for case in cases {
         let own = stores.for_case(case);
         let stores = own.as_ref().unwrap_or(&stores);
