@@ -42,7 +42,7 @@ impl<P: Protocol> Store<P> {
     ///
     /// # Errors
     ///
-    /// [`Error::OpenTransactions`] at the limit; a lock timeout with a blocking protocol.
+    /// [`crate::Error::OpenTransactions`] at the limit; a lock timeout with a blocking protocol.
     pub fn begin(&self) -> Result<Transaction<'_, P>, TransactionError> {
         Transaction::begin(self, Opening { writes: true, ..Opening::of_view() })
     }

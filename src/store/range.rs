@@ -230,7 +230,9 @@ impl<P: Protocol> Transaction<'_, P> {
         K: Key + ?Sized,
         V: Value + ?Sized,
     {
-        self.check_then(table, true, || ())?;
+        if !self.is_open_for(table) {
+            self.begin_or_refuse(table.core(), true)?;
+        }
         Ok(self.step_unpinned(|worker| {
             if !worker.holds_records {
                 // A walk holds pointers into the index between its steps.

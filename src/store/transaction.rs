@@ -11,6 +11,7 @@ use crate::protocol::access_set::WriteKind;
 use crate::protocol::context::{Context, Worker, WorkerCell};
 use crate::protocol::{Conflict, Mvocc, Protocol, Reads};
 use crate::storage::payload::{Key, Value};
+use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crossbeam_epoch::Guard;
 use std::borrow::Borrow;
@@ -130,33 +131,31 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         K: Key + ?Sized,
         V: Value + ?Sized,
     {
-        self.check_then(table, false, || ())
+        if self.is_open_for(table) { Ok(()) } else { self.begin_or_refuse(table.core(), false) }
     }
 
-    /// As `check`. If the transaction only begins here, with a walk over a range or not, `ahead`
-    /// runs before.
+    /// Whether it has begun, and can go on with an operation on this table.
     #[inline(always)]
-    pub(super) fn check_then<K, V>(
-        &self,
-        table: &Table<K, V, P>,
-        walks: bool,
-        ahead: impl FnOnce(),
-    ) -> Result<(), TransactionError>
+    pub(super) fn is_open_for<K, V>(&self, table: &Table<K, V, P>) -> bool
     where
         K: Key + ?Sized,
         V: Value + ?Sized,
     {
-        if table.core().store == self.store.core.id {
-            match self.state.get() {
-                State::Open => return Ok(()),
-                State::Unbegun => {
-                    ahead();
-                    return self.begin_now(walks);
-                }
-                State::Busy | State::Failed | State::CleanedUp | State::Ended => {}
-            }
+        self.state.get() == State::Open && table.core().store == self.store.core.id
+    }
+
+    /// Begins a view with its first operation, or says what is wrong. Apart, because whatever
+    /// operation may be the first would save registers for its sake.
+    #[inline(never)]
+    pub(super) fn begin_or_refuse(
+        &self,
+        table: &TableCore<P::Words>,
+        walks: bool,
+    ) -> Result<(), TransactionError> {
+        if self.state.get() == State::Unbegun && table.store == self.store.core.id {
+            return self.begin_now(walks);
         }
-        Err(self.misuse(&table.core().name).into())
+        Err(self.misuse(&table.name).into())
     }
 
     /// What is wrong with an operation on a table of this name.
@@ -206,7 +205,14 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         Q: Hash + Eq + ?Sized,
     {
         let home = self.home(key);
-        self.check_then(table, false, || table.core().index(home.shard).prefetch(home.hash))?;
+        if !self.is_open_for(table) {
+            let core = table.core();
+            if self.state.get() != State::Unbegun || core.store != self.store.core.id {
+                return Err(self.misuse(&core.name).into());
+            }
+            core.index(home.shard).prefetch(home.hash);
+            self.begin_now(false)?;
+        }
         let busy = self.busy();
         // SAFETY: as in `step`, which is written out here because this is the hottest path of all.
         let worker = unsafe { &mut *self.cell().worker.get() };
@@ -570,8 +576,10 @@ impl<P: Protocol> Transaction<'_, P> {
         V: Value + ?Sized,
         Q: Hash + Eq + ?Sized,
     {
-        // The closure may have failed or rolled back this very transaction.
-        self.check(table)?;
+        if self.state.get() != State::Open {
+            // The closure has failed or rolled back this very transaction.
+            return Err(self.misuse(&table.core().name).into());
+        }
         let busy = self.busy();
         // SAFETY: as in `step`.
         let worker = unsafe { &mut *self.cell().worker.get() };
