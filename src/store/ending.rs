@@ -34,7 +34,8 @@ impl<P: Protocol> Transaction<'_, P> {
         self.conflict.take()
     }
 
-    /// Whether an operation has met a conflict, the transaction was rolled back, or could not begin.
+    /// Whether an operation has met a conflict, or the transaction was rolled back or could not
+    /// begin.
     #[inline]
     pub(super) fn has_failed(&self) -> bool {
         !matches!(self.state.get(), State::Open | State::Unbegun)

@@ -175,7 +175,8 @@ where
     bounds: Bounds<Wanted<'t, K, P::Words>>,
     /// The heads of the bounds.
     heads: (u64, u64),
-    /// If there is something to merge, every one of them has a record in front once they have begun.
+    /// If there is something to merge, every one of them has a record in front once they have
+    /// begun.
     walks: Walks<'t, P::Words, REVERSED>,
     begun: bool,
     /// The walk whose batch is empty: it is filled when more is wanted.
