@@ -59,7 +59,7 @@ for_each_protocol! {
         let rolled_back = store.view(|view| Err::<(), _>(view.rollback())).unwrap_err();
         assert_eq!(rolled_back.abort().map(|abort| abort.reason()), Some(AbortReason::User));
         let ended = store.view(|view| {
-            let _ = view.rollback();
+            let _ = (view.rollback(), view.rollback());
             view.get(&table, &1).map(|_| ())
         });
         assert_eq!(ended.unwrap_err(), TransactionError::Error(Error::Ended));
@@ -93,7 +93,7 @@ for_each_protocol! {
         let table = store.table::<u64, u64>("t").unwrap();
         store.transact(|tx| tx.put(&table, 1, 1)).unwrap();
         let seen = store.view(|outer| {
-            // It gets the worker that the outer one has looked at.
+            // It gets the worker that the thread had before.
             let inner = store.begin_view()?;
             let seen = outer.get(&table, &1)?.copied();
             store.transact(|tx| tx.put(&table, 1, 2))?;

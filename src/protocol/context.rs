@@ -190,8 +190,6 @@ pub(crate) struct Worker<P: Protocol> {
     pub(crate) commit_floor: u64,
     pub(crate) commit: u64,
     pub(crate) writes: bool,
-    /// Whether the slot says that the transaction may hold pointers to records.
-    pub(crate) holds_records: bool,
     pub(crate) retries: u32,
     /// Closures of `update` that are running: the snapshot must not move.
     pub(crate) held: u32,
@@ -283,7 +281,6 @@ impl<P: Protocol> Core<P> {
                 commit_floor: 0,
                 commit: 0,
                 writes: false,
-                holds_records: false,
                 retries: 0,
                 held: 0,
                 backoff_ns: crate::limits::BACKOFF_MIN_NS,

@@ -157,6 +157,30 @@ mod tests {
         drop(views);
     }
 
+    /// One that rested before every transaction would rest before each second one here.
+    #[test]
+    fn a_thread_that_has_just_come_does_not_rest() {
+        let store = Store::new();
+        if store.core.clock.ticks(1).is_none() {
+            return;
+        }
+        let views = idle_views(&store);
+        assert!(rests(&store, PATIENCE));
+        let two = || {
+            let before = store.stats().rests;
+            let empty = || store.transact(|_| Ok(())).expect("nobody is in its way");
+            empty();
+            empty();
+            store.stats().rests == before
+        };
+        // Some may be held up between the two by other work.
+        let undisturbed = (0..100).any(|_| {
+            std::thread::scope(|scope| scope.spawn(two).join().expect("it does not panic"))
+        });
+        assert!(undisturbed);
+        drop(views);
+    }
+
     #[test]
     fn alone_nobody_rests() {
         assert!(!rests(&Store::new(), Duration::from_millis(200)));

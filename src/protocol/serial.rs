@@ -152,6 +152,7 @@ mod tests {
             let first = view.get(&table, &1).map(|_| ());
             // Whoever swallows the error does not get farther by that.
             assert_eq!(view.get(&table, &1).unwrap_err(), TransactionError::Error(Error::Ended));
+            let _ = view.rollback();
             first.or(Ok(()))
         });
         let reason = error.unwrap_err().abort().map(|abort| abort.reason());

@@ -36,7 +36,8 @@ const CHUNKS: usize = if cfg!(loom) { 1 } else { OPEN_TRANSACTIONS_MAX / CHUNK_L
 
 /// No transaction holds the slot.
 const FREE: u64 = 0;
-/// The slot's transaction writes, so it may hold pointers to records between its operations.
+/// The slot's transaction may hold pointers to records between its operations, as those that write
+/// do.
 const READ_WRITE: u64 = 1;
 /// The slot is open: its value is a floor.
 const OPEN: u64 = 2;
@@ -235,7 +236,12 @@ impl Slot {
     }
 
     /// Says, in the middle of a transaction, that it may hold pointers to records from now on.
+    #[inline]
     pub(crate) fn hold_records(&self) {
+        // Relaxed: nobody but the slot's transaction sets the bit.
+        if self.word().load(Ordering::Relaxed) & READ_WRITE != 0 {
+            return;
+        }
         // SeqCst: a scan that does not see it draws `now` before this, and before whatever leaves
         // an index after this.
         self.word().fetch_or(READ_WRITE, Ordering::SeqCst);

@@ -19,7 +19,7 @@ const STALE_NS: u64 = 1_000_000;
 const STALE_COMMITS: u64 = 4;
 
 /// What is known of a transaction when it begins.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Opening {
     pub(super) writes: bool,
     /// Whether its first operation walks over a range.
@@ -30,13 +30,6 @@ pub(super) struct Opening {
     pub(super) age: Option<u64>,
 }
 
-impl Opening {
-    /// The first attempt at a view.
-    pub(super) fn of_view() -> Self {
-        Opening { writes: false, walks: false, retries: 0, age: None }
-    }
-}
-
 impl<P: Protocol> Store<P> {
     /// Begins a transaction that the caller commits, retries, and backs off for itself.
     ///
@@ -44,7 +37,7 @@ impl<P: Protocol> Store<P> {
     ///
     /// [`crate::Error::OpenTransactions`] at the limit; a lock timeout with a blocking protocol.
     pub fn begin(&self) -> Result<Transaction<'_, P>, TransactionError> {
-        Transaction::begin(self, Opening { writes: true, ..Opening::of_view() })
+        Transaction::begin(self, Opening { writes: true, ..Opening::default() })
     }
 
     /// Begins a read-only snapshot. It may stay open: it keeps the versions that it sees, and
@@ -54,7 +47,7 @@ impl<P: Protocol> Store<P> {
     ///
     /// As for [`Store::begin`].
     pub fn begin_view(&self) -> Result<Transaction<'_, P>, TransactionError> {
-        Transaction::begin(self, Opening::of_view())
+        Transaction::begin(self, Opening::default())
     }
 }
 
@@ -82,7 +75,6 @@ fn open<P: Protocol>(
     // Below the snapshot, which a clock that stands still may give again.
     core.remember(cell, worker.snapshot - 1);
     worker.writes = writes;
-    worker.holds_records = holds_records;
     worker.retries = retries;
     worker.age = age.unwrap_or(worker.snapshot);
     worker.held = 0;
@@ -135,7 +127,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     /// Begins a view that has not begun yet, with a walk or not. If it cannot begin it has ended.
     #[inline]
     pub(super) fn begin_now(&self, walks: bool) -> Result<(), TransactionError> {
-        match open(self.store, Opening { walks, ..Opening::of_view() }) {
+        match open(self.store, Opening { walks, ..Opening::default() }) {
             Ok(cell) => {
                 self.cell.set(NonNull::from(cell));
                 self.state.set(State::Open);

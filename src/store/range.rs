@@ -234,11 +234,8 @@ impl<P: Protocol> Transaction<'_, P> {
             self.begin_or_refuse(table.core(), true)?;
         }
         Ok(self.step_unpinned(|worker| {
-            if !worker.holds_records {
-                // A walk holds pointers into the index between its steps.
-                self.cell().slot.hold_records();
-                worker.holds_records = true;
-            }
+            // A walk holds pointers into the index between its steps.
+            worker.slot.hold_records();
             worker.access.walks += 1;
             (worker.access.walks, worker.access.ranges.len())
         }))

@@ -143,7 +143,7 @@ impl<P: Protocol> Store<P> {
         body: &mut impl FnMut(&Transaction<'_, P>) -> Result<R, TransactionError>,
     ) -> Result<R, Failed> {
         let begun = if writes || retries > 0 {
-            Transaction::begin(self, Opening { writes, walks: false, retries, age: *age })
+            Transaction::begin(self, Opening { writes, retries, age: *age, ..Opening::default() })
         } else {
             Ok(Transaction::view(self))
         };
@@ -183,6 +183,7 @@ impl<P: Protocol> Store<P> {
     /// Ends an attempt that failed, and waits if there is to be another one.
     #[cold]
     fn wind_up(&self, mut transaction: Transaction<'_, P>, failed: &Failed, age: &mut Option<u64>) {
+        // One that could not begin has waited already.
         if let Failed::Retry(_) = failed
             && transaction.has_worker()
         {

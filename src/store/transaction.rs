@@ -205,6 +205,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         Q: Hash + Eq + ?Sized,
     {
         let home = self.home(key);
+        // As in `begin_or_refuse`, which views that get one value would feel as a call.
         if !self.is_open_for(table) {
             let core = table.core();
             if self.state.get() != State::Unbegun || core.store != self.store.core.id {
@@ -492,9 +493,8 @@ impl<'s, P: Protocol> Transaction<'s, P> {
             // From a function of the user's that an operation has called: the operation goes on.
             return Error::Busy.into();
         }
-        // Of a view that has not begun there is nothing to undo.
-        let begun = self.state.get() != State::Unbegun;
-        self.state.set(if begun { State::Failed } else { State::Ended });
+        // A view that has not begun, or could not, has no worker and nothing to undo.
+        self.state.set(if self.has_worker() { State::Failed } else { State::Ended });
         Abort::new(AbortReason::User).into()
     }
 
