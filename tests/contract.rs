@@ -28,6 +28,32 @@ for_each_protocol! {
         assert_eq!(stats.records, 1000);
     }
 
+    /// It commits at the first attempt, in whatever order the keys' shards come.
+    fn what_was_found_absent_is_inserted<P>(store) {
+        let plain = store.table::<u64, u64>("plain").unwrap();
+        let ordered = store.ordered_table::<u64, u64>("ordered").unwrap();
+        let indexed = store.ordered_table::<u64, u64>("indexed").unwrap();
+        let by_value = store.index(&indexed, "by_value", |value: &u64| value % 5).unwrap();
+        for first in (0..400).step_by(8) {
+            let tx = store.begin().unwrap();
+            for key in first..first + 8 {
+                assert_eq!(tx.get(&plain, &key), Ok(None), "{}", P::NAME);
+                tx.put(&plain, key, key).unwrap();
+                assert!(tx.insert(&ordered, key, key).unwrap(), "{}", P::NAME);
+                assert!(tx.insert(&indexed, key, key).unwrap(), "{}", P::NAME);
+            }
+            assert_eq!(tx.commit().map(|_| ()), Ok(()), "{}", P::NAME);
+        }
+        store.view(|tx| {
+            assert_eq!(tx.range(&ordered, ..)?.count(), 400);
+            assert_eq!(tx.find(&by_value, &3)?.count(), 80);
+            (0..400).try_for_each(|key| {
+                assert_eq!(tx.get(&plain, &key)?, Some(&key));
+                Ok(())
+            })
+        }).unwrap();
+    }
+
     fn a_transaction_sees_its_own_writes<P>(store) {
         let table = store.table::<u64, String>("t").unwrap();
         store.transact(|tx| {

@@ -79,7 +79,8 @@ fn try_commit<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, Participants> {
     Err(Conflict::new(AbortReason::FloorRaised))
 }
 
-/// Prepares the writes, shard by shard.
+/// Prepares the writes, shard by shard; those of a transaction that only inserts in runs of one
+/// shard each.
 #[inline(always)]
 fn prepare<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, Participants> {
     cx.worker.access.order_writes();

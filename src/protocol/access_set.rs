@@ -134,6 +134,8 @@ pub(crate) struct AccessSet<W: Words> {
     filter: u64,
     /// Open addressing by hash over `writes` (index + 1), once there are more than a few.
     places: Vec<u32>,
+    /// Whether no write was on a record of others when they were put in order.
+    only_inserts: bool,
 }
 
 impl<W: Words> AccessSet<W> {
@@ -147,6 +149,7 @@ impl<W: Words> AccessSet<W> {
             replaced: Vec::new(),
             filter: 0,
             places: Vec::new(),
+            only_inserts: false,
         }
     }
 
@@ -246,14 +249,40 @@ impl<W: Words> AccessSet<W> {
 
     /// Puts the writes into the one order in which every transaction installs: by shard, then by
     /// record. After this, writes are no longer found by `find_write`.
+    ///
+    /// The order is there for those that wait for each other's records. One that only inserts waits
+    /// for nobody: to publish a record succeeds or fails at once. So it goes by record alone, which
+    /// as a rule is the order in which it made them: keys that ascend then fill an ordered index
+    /// leaf after leaf, and not each shard's between those of another.
     pub(crate) fn order_writes(&mut self) {
         self.filter = 0;
+        self.only_inserts = self.writes.iter().all(|write| write.kind == WriteKind::Insert);
+        let only_inserts = self.only_inserts;
         if self.writes.len() > 1 {
-            // User addresses have 48 bits (the arena checks it), a shard's number far fewer than
-            // 16.
-            self.writes
-                .sort_unstable_by_key(|write| u64::from(write.shard) << 48 | write.record as u64);
+            self.writes.sort_unstable_by_key(|write| {
+                Self::place_in_order(only_inserts, write.shard, write.record)
+            });
         }
+    }
+
+    fn place_in_order(only_inserts: bool, shard: u32, record: *const Record<W>) -> u64 {
+        // User addresses have 48 bits (the arena checks it), a shard's number far fewer than 16.
+        let shard = if only_inserts { 0 } else { u64::from(shard) };
+        shard << 48 | record.addr() as u64
+    }
+
+    /// The write to a record, once the writes are in order.
+    #[inline]
+    pub(crate) fn find_in_order(
+        &self,
+        shard: u32,
+        record: *const Record<W>,
+    ) -> Option<&WriteEntry<W>> {
+        let place = |shard, record| Self::place_in_order(self.only_inserts, shard, record);
+        let wanted = place(shard, record);
+        let found =
+            self.writes.binary_search_by_key(&wanted, |write| place(write.shard, write.record));
+        found.ok().map(|index| &self.writes[index])
     }
 
     /// Puts the [`CONTENDED_FIRST`] most contended of these writes first, the most contended one
@@ -334,6 +363,29 @@ mod tests {
                 assert_eq!(all, expected, "{count} writes, seed {seed}");
             }
         }
+    }
+
+    #[test]
+    fn writes_stand_in_order_of_their_shards_unless_all_insert() {
+        let ordered = |kinds: [WriteKind; 4]| {
+            let mut access: AccessSet<NoWords> = AccessSet::new();
+            for (kind, (shard, at)) in kinds.into_iter().zip([(1, 16), (0, 48), (1, 8), (0, 32)]) {
+                let record = std::ptr::without_provenance_mut(at);
+                access.push_write(WriteEntry { record, shard, kind, ..write(0) });
+            }
+            access.order_writes();
+            let places = access.writes.iter().map(|write| {
+                let found = access.find_in_order(write.shard, write.record);
+                assert!(found.is_some_and(|found| std::ptr::eq(found, write)));
+                (write.shard, write.record.addr())
+            });
+            places.collect::<Vec<_>>()
+        };
+        let by_shard = [(0, 32), (0, 48), (1, 8), (1, 16)];
+        use WriteKind::{Based, Blind, Insert};
+        assert_eq!(ordered([Blind; 4]), by_shard);
+        assert_eq!(ordered([Insert, Insert, Insert, Based]), by_shard);
+        assert_eq!(ordered([Insert; 4]), [(1, 8), (1, 16), (0, 32), (0, 48)]);
     }
 
     #[test]

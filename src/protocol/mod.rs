@@ -286,7 +286,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     fn written(_cx: &mut Context<'_, Self>, _index: usize) {}
 
     /// Prepares these writes, all of one shard. They are in the global order, which a protocol that
-    /// does not depend on it may change among them.
+    /// does not depend on it may change among them. Of a transaction that only inserts they need
+    /// not be all of that shard's.
     #[doc(hidden)]
     fn prepare(cx: &mut Context<'_, Self>, writes: Range<usize>) -> Step<Self, ()>;
 

@@ -169,19 +169,14 @@ pub(super) fn begin<W: Words>(version: &Version<W>, commit: u64, word: impl Fn(&
     version.set_begin(commit);
 }
 
-/// What this transaction has installed on a record: its pending version. The writes are in the
-/// global order.
+/// What this transaction has installed on a record: its pending version.
 #[inline]
 fn installed<'a, P: Protocol>(
     cx: &'a Context<'_, P>,
     shard: u32,
     record: *const Record<P::Words>,
 ) -> Option<&'a Version<P::Words>> {
-    let writes = &cx.worker.access.writes;
-    let place = writes
-        .binary_search_by_key(&(shard, record), |write| (write.shard, write.record.cast_const()))
-        .ok()?;
-    let write = &writes[place];
+    let write = cx.worker.access.find_in_order(shard, record)?;
     // SAFETY: our own version; this step has been pinned since before it was installed.
     (write.state == WriteState::Installed).then(|| unsafe { &*write.version })
 }

@@ -316,6 +316,28 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_behind_a_limit_is_not_locked() {
+        let store = Store::builder().shards(1).build_with::<NoWait>().expect("valid");
+        let table = store.ordered_table::<u64, u64>("ordered").expect("a new table");
+        store.transact(|tx| (0..100).try_for_each(|key| tx.put(&table, key, 0))).expect("alone");
+        // Where a chunk ends: the next one is merged already, from the second on.
+        for taken in [0, 15, 31] {
+            let one = store.begin().expect("room");
+            let mut range = one.range(&table, ..).expect("room");
+            assert_eq!(range.by_ref().take(taken).flatten().count(), taken);
+            assert_eq!(range.limit(3).flatten().count(), 3);
+            let last = taken as u64 + 2;
+            let two = store.begin().expect("room");
+            assert_eq!(reason(two.put(&table, last, 1)), Some(AbortReason::LockConflict));
+            let behind = (last + 1..100).filter(|&key| {
+                let other = store.begin().expect("room");
+                other.put(&table, key, 1).is_err()
+            });
+            assert_eq!(behind.collect::<Vec<_>>(), [0; 0], "after {taken}");
+        }
+    }
+
+    #[test]
     fn an_update_reads_with_the_intent_to_write() {
         let (store, table) = store_of::<NoWait>(1);
         let one = store.begin().expect("room");

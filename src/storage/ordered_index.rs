@@ -79,7 +79,7 @@ use cursor::Bounded;
 use inner::{Inner, Side};
 use leaf::{Extent, Leaf, Slot};
 use memory::NodeMemory;
-use node::{Fence, KeyOf, Link, Node, SLOTS, prefetch};
+use node::{Fence, KeyOf, Link, Node, SLOTS};
 use rebuild::Builder;
 use std::cmp;
 use std::ops::Bound;
@@ -234,7 +234,8 @@ impl<W: Words> Position<W> {
         Position { parent: std::ptr::null_mut(), child: 0, node }
     }
 
-    /// Goes down to a child; false, and not, if the node is not above `level`.
+    /// Goes down to a child, and asks for what a search reads of it; false, and not, if the node is
+    /// not above `level`.
     #[inline]
     fn step_down<S: Sought<W>>(
         &mut self,
@@ -255,7 +256,11 @@ impl<W: Words> Position<W> {
             Target::Key(key, side) => inner.child_of(*key, *side, order),
         };
         *self = Position { parent, child, node: inner.child(child) };
-        prefetch(self.node);
+        if inner.node.level > 1 {
+            Inner::prefetch(self.node);
+        } else {
+            Leaf::prefetch_heads(self.node);
+        }
         true
     }
 }

@@ -3,6 +3,7 @@
 //! one.
 
 use super::Words;
+use super::payload::Value;
 use super::version::Version;
 use crate::sync::fault::{self, Fault};
 use crate::sync::{AtomicPtr, AtomicU8, Ordering, model_fence};
@@ -103,6 +104,38 @@ impl<W: Words> Record<W> {
             flags: AtomicU8::new(0),
             word: W::Record::default(),
         }
+    }
+
+    /// How far behind the header a key begins: an unsized one lies behind its length.
+    pub(crate) const fn key_offset<K: Value + ?Sized>() -> usize {
+        let header = size_of::<Self>();
+        if K::UNSIZED { header + 4 } else { header.next_multiple_of(K::ALIGN) }
+    }
+
+    /// The key.
+    ///
+    /// # Safety
+    ///
+    /// The record is alive for `'t`, and of a table whose keys are `K`s.
+    #[inline]
+    pub(crate) unsafe fn key<'t, K: Value + ?Sized>(this: *const Self) -> &'t K {
+        // SAFETY: the caller's promise.
+        let len = if K::UNSIZED { unsafe { Self::key_len(this) } } else { 0 };
+        let at = this.cast::<u8>().wrapping_add(const { Self::key_offset::<K>() });
+        // SAFETY: the caller's promise: the record's maker has put a key of this length there.
+        unsafe { K::view(at, len) }
+    }
+
+    /// The length of an unsized key.
+    ///
+    /// # Safety
+    ///
+    /// The record is alive, and of a table whose keys are unsized.
+    #[inline]
+    pub(crate) unsafe fn key_len(this: *const Self) -> u32 {
+        // SAFETY: the record's block holds the length behind the header, aligned because the
+        // header's size is a multiple of its alignment, which is at least 4.
+        unsafe { this.wrapping_add(1).cast::<u32>().read() }
     }
 
     /// The head, ordered with this transaction's installs.

@@ -68,14 +68,13 @@ pub(crate) struct Schema {
 
 impl Schema {
     fn new<K: Key + ?Sized, V: Value + ?Sized, W: Words>() -> Self {
-        let header = size_of::<Record<W>>();
+        let value_offset = Version::<W>::value_offset::<V>();
         Schema {
             types: (TypeId::of::<K>(), TypeId::of::<V>()),
-            value_offset: align_up(size_of::<Version<W>>(), V::ALIGN),
-            version_size: align_up(size_of::<Version<W>>(), V::ALIGN) + V::SIZE,
+            value_offset,
+            version_size: value_offset + V::SIZE,
             value_align: V::ALIGN,
-            // An unsized key lies behind its length.
-            key_offset: if K::UNSIZED { header + 4 } else { align_up(header, K::ALIGN) },
+            key_offset: Record::<W>::key_offset::<K>(),
             key_size: K::SIZE,
             key_align: K::ALIGN,
             key_unsized: K::UNSIZED,
@@ -104,7 +103,7 @@ impl Schema {
 
     /// Where the value of a version lies.
     #[inline]
-    pub(crate) fn value_at<W: Words>(&self, version: *const Version<W>) -> *mut u8 {
+    fn value_at<W: Words>(&self, version: *const Version<W>) -> *mut u8 {
         version.cast_mut().cast::<u8>().wrapping_add(self.value_offset)
     }
 
@@ -112,13 +111,8 @@ impl Schema {
     #[inline]
     pub(crate) fn key_at<W: Words>(&self, record: *const Record<W>) -> (*mut u8, u32) {
         let base = record.cast_mut().cast::<u8>();
-        let len = if self.key_unsized {
-            // SAFETY: the record's block holds the length behind the header, aligned because the
-            // header's size is a multiple of its alignment, which is at least 4.
-            unsafe { base.wrapping_add(size_of::<Record<W>>()).cast::<u32>().read() }
-        } else {
-            0
-        };
+        // SAFETY: the caller's record is alive, and of this table.
+        let len = if self.key_unsized { unsafe { Record::key_len(record) } } else { 0 };
         (base.wrapping_add(self.key_offset), len)
     }
 }

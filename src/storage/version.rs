@@ -2,6 +2,7 @@
 
 use super::Words;
 use super::decision::{Decision, Outcome};
+use super::payload::Value;
 use crate::limits::UNDECIDED_SPINS_MAX;
 use crate::sync::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
 use std::ptr::NonNull;
@@ -53,6 +54,17 @@ impl<W: Words> Version<W> {
         }
     }
 
+    /// How far behind the header a value begins.
+    pub(crate) const fn value_offset<V: Value + ?Sized>() -> usize {
+        size_of::<Self>().next_multiple_of(V::ALIGN)
+    }
+
+    /// Where the value of a version lies, in a table whose values are `V`s.
+    #[inline]
+    pub(crate) fn value_at<V: Value + ?Sized>(this: *const Self) -> *mut u8 {
+        this.cast_mut().cast::<u8>().wrapping_add(const { Self::value_offset::<V>() })
+    }
+
     #[inline]
     pub(crate) fn is_tombstone(&self) -> bool {
         self.flags & TOMBSTONE != 0
@@ -69,6 +81,15 @@ impl<W: Words> Version<W> {
         } else {
             Stamp::By((word & !BY_TRANSACTION) as usize as *const Decision)
         }
+    }
+
+    /// Whether the version is known to begin before a timestamp. If not, it may yet do so: ask its
+    /// stamp.
+    #[inline]
+    pub(crate) fn begins_before(&self, timestamp: u64) -> bool {
+        // A pointer's low bit goes to the top, where no timestamp has one.
+        // SeqCst: as in `stamp`.
+        self.stamp.load(Ordering::SeqCst).rotate_right(1) < timestamp
     }
 
     /// Marks a private version as written by an undecided transaction.
@@ -129,8 +150,7 @@ pub(crate) unsafe fn visible_at<W: Words>(
 ) -> (*mut Version<W>, bool) {
     // SAFETY: as in `visible_below`.
     if let Some(first) = unsafe { head.as_ref() }
-        && let Stamp::At(begin) = first.stamp()
-        && begin < snapshot
+        && first.begins_before(snapshot)
     {
         return (head, true);
     }

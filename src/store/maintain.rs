@@ -12,13 +12,13 @@
 
 use super::index::{Entry, IndexForm};
 use super::operation::{Base, Home, find_own};
-use super::range::key_of;
 use super::transaction::State;
 use super::{OrderedTable, Table, Transaction};
 use crate::error::{AbortReason, Error, TransactionError};
 use crate::protocol::{Conflict, Protocol};
 use crate::storage::ordered_key::OrderedKey;
 use crate::storage::payload::{Key, Value};
+use crate::storage::record::Record;
 use crate::sync::roll::Entries;
 use std::any::Any;
 use std::borrow::Borrow;
@@ -324,7 +324,7 @@ impl<P: Protocol> Transaction<'_, P> {
         });
         // SAFETY: of this table, and alive until the transaction ends: its own, or kept by the
         // snapshot, as its value is.
-        let key_of_row: &K = unsafe { key_of(table.core(), record) };
+        let key_of_row: &K = unsafe { Record::key(record) };
         let change = Change { key: key_of_row, old, new: value.as_ref().map(V::peek) };
         let unfinished = self.maintain(table, &change)?;
         self.write_based(table, key, home, base, value)?;

@@ -2,7 +2,6 @@
 //! written.
 
 use super::operation::fetch_inline;
-use super::range::key_of;
 use crate::protocol::access_set::{RangeEntry, StoreTable};
 use crate::protocol::context::Context;
 use crate::protocol::{Protocol, Ranges, Step};
@@ -28,35 +27,29 @@ pub(super) const UNLIMITED: usize = usize::MAX;
 /// Records that are merged at once, at most.
 pub(super) const CHUNK_MAX: usize = 16;
 
-/// A bound of a range.
-pub(super) struct Wanted<'t, K: OrderedKey + ?Sized, W: Words> {
-    key: K::Owned,
-    table: &'t TableCore<W>,
-}
+/// A bound of a range of a table whose keys are `K`s.
+pub(super) struct Wanted<K: OrderedKey + ?Sized>(K::Owned);
 
-impl<K: OrderedKey + ?Sized, W: Words> Wanted<'_, K, W> {
+impl<K: OrderedKey + ?Sized> Wanted<K> {
     fn key(&self) -> &K {
-        self.key.borrow()
+        self.0.borrow()
     }
 }
 
-impl<K: OrderedKey + ?Sized, W: Words> Sought<W> for Wanted<'_, K, W> {
+impl<K: OrderedKey + ?Sized, W: Words> Sought<W> for Wanted<K> {
     #[inline]
     fn head(&self, skip: u32) -> u64 {
         self.key().head(skip)
     }
 
     unsafe fn compare(&self, record: *const Record<W>) -> cmp::Ordering {
-        // SAFETY: the caller's promise.
-        self.key().cmp(unsafe { key_of(self.table, record) })
+        // SAFETY: the caller's promise, and whoever makes a bound gives it the type of the keys.
+        self.key().cmp(unsafe { Record::key(record) })
     }
 }
 
-fn own_bound<'t, K: OrderedKey + ?Sized, W: Words>(
-    bound: Bound<&K>,
-    table: &'t TableCore<W>,
-) -> Bound<Wanted<'t, K, W>> {
-    bound.map(|key| Wanted { key: key.to_owned(), table })
+fn own_bound<K: OrderedKey + ?Sized>(bound: Bound<&K>) -> Bound<Wanted<K>> {
+    bound.map(|key| Wanted(key.to_owned()))
 }
 
 /// The heads of the lowest and the highest key within bounds.
@@ -144,24 +137,6 @@ impl<W: Words, const REVERSED: bool> std::ops::DerefMut for Walks<'_, W, REVERSE
     }
 }
 
-/// A record that comes next, and the version of it if the transaction writes it.
-pub(super) struct Merged<W: Words> {
-    pub(super) record: *mut Record<W>,
-    pub(super) own: *mut Version<W>,
-}
-
-impl<W: Words> Clone for Merged<W> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<W: Words> Copy for Merged<W> {}
-
-impl<W: Words> Merged<W> {
-    const NOTHING: Self = Merged { record: std::ptr::null_mut(), own: std::ptr::null_mut() };
-}
-
 /// A record that comes next, with the head of its key.
 type Front<W> = (u64, *mut Record<W>);
 
@@ -172,7 +147,7 @@ where
     P: Protocol,
 {
     table: &'t TableCore<P::Words>,
-    bounds: Bounds<Wanted<'t, K, P::Words>>,
+    bounds: Bounds<Wanted<K>>,
     /// The heads of the bounds.
     heads: (u64, u64),
     /// If there is something to merge, every one of them has a record in front once they have
@@ -186,8 +161,12 @@ where
     /// Whether the next one was merged. It stays until every record of its key has come by: one
     /// that is out of use may still be in the index beside another.
     own_merged: bool,
-    merged: [Merged<P::Words>; CHUNK_MAX],
+    merged: [*mut Record<P::Words>; CHUNK_MAX],
+    /// What the transaction writes of each of them; null: nothing.
+    written: [*mut Version<P::Words>; CHUNK_MAX],
     len: usize,
+    /// Whether there is one walk, and nothing to merge with what it finds. It stays so.
+    is_alone: bool,
     /// The number of the whole walk among the transaction's.
     number: u32,
 }
@@ -211,22 +190,37 @@ where
         }
         Merge {
             table,
-            bounds: (own_bound(low, table), own_bound(high, table)),
+            bounds: (own_bound(low), own_bound(high)),
             heads: heads_of(low, high),
             walks: Walks::new(parts, table),
             begun: false,
             empty: None,
             own,
             own_merged: false,
-            merged: [Merged::NOTHING; CHUNK_MAX],
+            merged: [std::ptr::null_mut(); CHUNK_MAX],
+            written: [std::ptr::null_mut(); CHUNK_MAX],
             len: 0,
+            is_alone: false,
             number,
         }
     }
 
-    /// The records that were merged.
+    /// How many records were merged.
     #[inline]
-    pub(super) fn merged(&self) -> &[Merged<P::Words>] {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The records that were merged, each with the version of it that the transaction writes, or
+    /// null.
+    #[inline]
+    pub(super) fn merged(&self) -> impl Iterator<Item = Seen<P::Words>> {
+        self.merged[..self.len].iter().copied().zip(self.written)
+    }
+
+    /// The records that were merged, for a transaction that writes nothing.
+    #[inline]
+    pub(super) fn records(&self) -> &[*mut Record<P::Words>] {
         &self.merged[..self.len]
     }
 
@@ -248,7 +242,7 @@ where
             steps.fold(false, |any, stepped| any | stepped)
         };
         while step_all() {}
-        if !self.is_alone() {
+        if !self.is_alone_now() {
             for at in (0..self.walks.len()).rev() {
                 self.refill(cx, at);
             }
@@ -263,9 +257,7 @@ where
         wanted: usize,
         limit: usize,
     ) {
-        if self.is_alone() {
-            // From now on nobody asks whose batch is empty.
-            self.empty = None;
+        if self.is_alone_now() {
             self.drain::<V>(cx, wanted, if limit == UNLIMITED { 2 * wanted } else { limit });
             return;
         }
@@ -277,37 +269,42 @@ where
             if self.walks.is_empty() {
                 let Some(write) = self.own.pop() else { return };
                 if !std::mem::take(&mut self.own_merged) {
-                    self.push(Merged { record: write.0, own: write.1 });
+                    self.push(write);
                 }
             }
         }
     }
 
     #[inline]
-    fn push(&mut self, merged: Merged<P::Words>) {
-        self.merged[self.len] = merged;
+    fn push(&mut self, (record, written): Seen<P::Words>) {
+        (self.merged[self.len], self.written[self.len]) = (record, written);
         self.len += 1;
     }
 
-    /// Whether there is one walk, and nothing to merge with what it finds.
     #[inline]
-    fn is_alone(&self) -> bool {
-        self.walks.len() == 1 && self.own.is_empty()
+    fn is_alone_now(&mut self) -> bool {
+        if !self.is_alone && self.walks.len() == 1 && self.own.is_empty() {
+            self.is_alone = true;
+            self.written.fill(std::ptr::null_mut());
+            // From now on nobody asks whose batch is empty.
+            self.empty = None;
+        }
+        self.is_alone
     }
 
     /// As `fill`, for a walk that is alone.
     #[inline(never)]
     fn drain<V: Value + ?Sized>(&mut self, cx: &mut Context<'_, P>, wanted: usize, ahead: usize) {
-        let Merge { table, bounds, heads, walks, number, merged, len, .. } = self;
-        let Some(Walk { cursor, part }) = walks.first_mut() else { return };
-        let mut visit = note_range(cx, table, *part, *number, *heads);
-        let drained = cursor.drain(bounds, &mut visit, wanted - *len, ahead, |record| {
+        let Some(Walk { cursor, part }) = self.walks.first_mut() else { return };
+        let mut visit = note_range(cx, self.table, *part, self.number, self.heads);
+        let room = &mut self.merged[self.len..wanted];
+        let wanted = room.len();
+        let found = cursor.drain(&self.bounds, &mut visit, room, ahead, |record| {
             fetch_inline::<K, V, P::Words>(record, 0);
-            merged[*len] = Merged { record, ..Merged::NOTHING };
-            *len += 1;
         });
-        if !drained {
-            walks.drop_walk(0);
+        self.len += found;
+        if found < wanted {
+            self.walks.drop_walk(0);
         }
     }
 
@@ -320,7 +317,7 @@ where
             if let Some(&write) = self.own.last() {
                 let order = self.order_of_own(write, front);
                 if order.is_le() && !std::mem::replace(&mut self.own_merged, true) {
-                    self.push(Merged { record: write.0, own: write.1 });
+                    self.push(write);
                 }
                 if order.is_lt() {
                     self.own.pop();
@@ -334,7 +331,7 @@ where
             // Of a key that the transaction has written it sees what it wrote, and no record.
             if !is_own_key {
                 fetch_inline::<K, V, P::Words>(front.1, 0);
-                self.push(Merged { record: front.1, ..Merged::NOTHING });
+                self.push((front.1, std::ptr::null_mut()));
             }
             if is_empty {
                 return Some(at);

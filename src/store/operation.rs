@@ -59,19 +59,18 @@ pub(super) struct Base<W: Words> {
     pub(super) version: *mut Version<W>,
 }
 
-/// Whether a record of `table` is the one of `key`.
+/// Whether a record of this table is the one of `key`.
 #[inline]
-fn is_key<K, V, Q, P>(table: &Table<K, V, P>, key: &Q, record: *const Record<P::Words>) -> bool
+fn is_key<K, V, Q, P>(_: &Table<K, V, P>, key: &Q, record: *const Record<P::Words>) -> bool
 where
     K: Key + Borrow<Q> + ?Sized,
     V: Value + ?Sized,
     Q: Eq + ?Sized,
     P: Protocol,
 {
-    let (at, len) = table.core().schema.key_at(record);
     // SAFETY: the record belongs to this table, whose keys are `K`s, and the calling step is
     // pinned.
-    unsafe { K::view(at, len) }.borrow() == key
+    unsafe { Record::key::<K>(record) }.borrow() == key
 }
 
 /// Finds a key among this transaction's writes.
@@ -217,7 +216,7 @@ where
         .ok_or(Error::OutOfMemory)?;
     if let Some(value) = value {
         // SAFETY: the block has room for a value of this length behind the header.
-        unsafe { V::write(value, core.schema.value_at(version.as_ptr())) };
+        unsafe { V::write(value, Version::value_at::<V>(version.as_ptr())) };
     }
     count_version(cx, core, len);
     Ok(version.as_ptr())
@@ -300,7 +299,7 @@ where
         .allocate_record::<K>(&mut cx.worker.arena, &cx.core.pool, key, home.hash, len)
         .ok_or(Error::OutOfMemory)?;
     // SAFETY: the block has room for a value of this length behind the header.
-    unsafe { V::write(value, core.schema.value_at(version.as_ptr())) };
+    unsafe { V::write(value, Version::value_at::<V>(version.as_ptr())) };
     count_version(cx, core, len);
     cx.tallies.records_made.add(1);
     let none = std::ptr::null_mut();

@@ -5,7 +5,7 @@
 //! small ones first, so that a transaction that wants one entry depends on little more. A chunk is
 //! merged, and its records are fetched, while the one before it is used; then they are read.
 
-use super::merge::{CHUNK_MAX, Merge, Merged, Seen, UNLIMITED};
+use super::merge::{CHUNK_MAX, Merge, Seen, UNLIMITED};
 use super::transaction::State;
 use super::{OrderedTable, Table, Transaction};
 use crate::error::TransactionError;
@@ -22,6 +22,7 @@ use crate::storage::table::TableCore;
 use crate::storage::version::Version;
 use crate::sync::step::{self, Step as Point};
 use std::cmp;
+use std::convert::Infallible;
 use std::ops::{Bound, RangeBounds};
 use std::ptr::NonNull;
 
@@ -31,20 +32,6 @@ const CHUNK_OF_SNAPSHOT: usize = 4;
 const CHUNK_AHEAD: usize = 8;
 /// Chunks of records looked at in one pinned step, at most: many may be invisible.
 const CHUNKS_MAX: usize = 16;
-
-/// The key of a record.
-///
-/// # Safety
-///
-/// The record is alive for `'t`, and of this table, whose keys are `K`s.
-pub(super) unsafe fn key_of<'t, K: Key + ?Sized, W: Words>(
-    table: &TableCore<W>,
-    record: *const Record<W>,
-) -> &'t K {
-    let (at, len) = table.schema.key_at(record);
-    // SAFETY: the caller's promise.
-    unsafe { K::view(at, len) }
-}
 
 /// The entries of a range of an ordered table, in order; see [`Transaction::range`].
 pub struct Range<'t, K, V, P = Mvocc, const REVERSED: bool = false>
@@ -57,15 +44,15 @@ where
     table: &'t TableCore<P::Words>,
     /// Records in order that are still to be read.
     merge: Merge<'t, K, P, REVERSED>,
-    found: [Seen<P::Words>; CHUNK_MAX],
+    found: [Found<P::Words>; CHUNK_MAX],
     /// Entries of `found`, and how many of them were handed out.
     len: usize,
     given: usize,
     /// How many entries the next step finds, and how many are to be found in all.
     chunk: usize,
     limit: usize,
-    /// The record that was handed out last.
-    last: *mut Record<P::Words>,
+    /// The record that was handed out last before those in `found`, or null.
+    last: *const Record<P::Words>,
     exhausted: bool,
     /// This walk's number among the transaction's, and the first of its entries in the access set.
     number: u32,
@@ -83,6 +70,9 @@ where
         f.debug_struct("Range").field("table", &self.table.name).finish_non_exhaustive()
     }
 }
+
+/// A record, and the version of it that the transaction sees, which is a value.
+type Found<W> = (*const Record<W>, NonNull<Version<W>>);
 
 /// Sorts by keys of whatever type: one sort serves all tables.
 fn sort_by_record<W: Words>(
@@ -262,11 +252,8 @@ impl<P: Protocol> Transaction<'_, P> {
     ) -> Vec<Seen<P::Words>> {
         let _busy = self.busy();
         self.step_unpinned(|worker| {
-            let key = |record| {
-                let (at, len) = table.schema.key_at(record);
-                // SAFETY: the record of an open transaction's write is alive; it is this table's.
-                unsafe { K::view(at, len) }
-            };
+            // SAFETY: the record of an open transaction's write is alive; it is this table's.
+            let key = |record| unsafe { Record::key::<K>(record) };
             let writes = worker.access.writes.iter();
             let mut own: Vec<_> = writes
                 .filter(|write| {
@@ -324,12 +311,12 @@ where
             transaction,
             table: core,
             merge: Merge::new(core, (low, high), parts, own, number),
-            found: [(std::ptr::null_mut(), std::ptr::null_mut()); CHUNK_MAX],
+            found: [(std::ptr::null(), NonNull::dangling()); CHUNK_MAX],
             len: 0,
             given: 0,
             chunk: if only_looks { CHUNK_OF_SNAPSHOT } else { 1 },
             limit: UNLIMITED,
-            last: std::ptr::null_mut(),
+            last: std::ptr::null(),
             exhausted: empty,
             number,
             first_entry,
@@ -365,6 +352,7 @@ where
     #[inline(never)]
     fn fill(&mut self) -> Result<bool, TransactionError> {
         let transaction = self.transaction;
+        self.last = self.last_given();
         (self.len, self.given) = (0, 0);
         while self.len == 0 && !self.exhausted && self.limit > 0 {
             // If the order of a key panics, or there is a conflict, the walks are asked no more.
@@ -379,9 +367,9 @@ where
         self.merge.begin(cx)?;
         step::at(Point::RangeWalk);
         for _ in 0..CHUNKS_MAX {
-            if self.merge.merged().is_empty() {
+            if self.merge.len() == 0 {
                 self.merge.fill::<V>(cx, self.chunk.min(self.limit), self.limit);
-                if self.merge.merged().is_empty() {
+                if self.merge.len() == 0 {
                     return Ok(true);
                 }
             }
@@ -400,52 +388,78 @@ where
 
     /// Reads what was merged.
     fn read(&mut self, cx: &mut Context<'_, P>) -> Step<P, ()> {
-        if leaves_no_trace(cx.worker) {
-            // One that is out of use has no version.
-            return self.keep(|record| {
-                step::at(Point::ReadWalk);
-                Ok(visible_now(cx, record).0)
-            });
-        }
-        self.keep(|record| {
-            if record.head().is_dead() {
-                // A record that is out of use says nothing about its key.
-                return Ok(std::ptr::null_mut());
-            }
-            P::read(cx, record, cx.core.ring.shard_of(record.hash))
-        })
-    }
-
-    /// Keeps of what was merged that whose version is a value; `see` is what finds the version.
-    #[inline(always)]
-    fn keep(
-        &mut self,
-        mut see: impl FnMut(&Record<P::Words>) -> Step<P, *mut Version<P::Words>>,
-    ) -> Step<P, ()> {
-        let limit = self.limit;
-        let mut len = 0;
-        for &Merged { record, own } in self.merge.merged() {
-            // SAFETY: in the index when the walk came to it, and the transaction's slot has kept
-            // it; or of one of the transaction's writes.
-            let found = unsafe { &*record };
-            let version = if own.is_null() { see(found)? } else { own };
-            // SAFETY: visible to this transaction, hence alive.
-            let header = unsafe { version.as_ref() };
-            if header.is_some_and(|version| !version.is_tombstone()) {
-                self.found[len] = (record, version);
-                len += 1;
-                if len == limit {
-                    break;
+        // There are more than the limit if it was set after they had been merged.
+        let (merge, found) = (&self.merge, &mut self.found[..self.limit.min(CHUNK_MAX)]);
+        self.len = if leaves_no_trace(cx.worker) {
+            keep_visible(cx, merge.records(), found)
+        } else {
+            keep(merge.merged(), found, |record| {
+                if record.head().is_dead() {
+                    // A record that is out of use says nothing about its key.
+                    return Ok(std::ptr::null_mut());
                 }
-            }
-        }
-        self.len = len;
-        if limit != UNLIMITED {
-            self.limit -= len;
-        }
+                P::read(cx, record, cx.core.ring.shard_of(record.hash))
+            })?
+        };
         self.merge.clear();
+        if self.limit != UNLIMITED {
+            self.limit -= self.len;
+        }
         Ok(())
     }
+
+    /// The record that was handed out last, or null.
+    #[inline]
+    fn last_given(&self) -> *const Record<P::Words> {
+        match self.given.checked_sub(1) {
+            Some(last) => self.found[last].0,
+            None => self.last,
+        }
+    }
+}
+
+/// As [`keep`], for a view whose reads leave no trace. A function of its own, because the loop
+/// wants all registers.
+#[inline(never)]
+fn keep_visible<P: Protocol>(
+    cx: &Context<'_, P>,
+    records: &[*mut Record<P::Words>],
+    found: &mut [Found<P::Words>],
+) -> usize {
+    let merged = records.iter().map(|&record| (record, std::ptr::null_mut()));
+    let Ok(len) = keep::<_, Infallible>(merged, found, |record| {
+        step::at(Point::ReadWalk);
+        // One that is out of use has no version.
+        Ok(visible_now(cx, record).0)
+    });
+    len
+}
+
+/// Keeps of what was merged that whose version is a value, as long as there is room, and returns
+/// how many it has `found`; `see` is what finds the version of a record that is not written.
+#[inline(always)]
+fn keep<W: Words, E>(
+    merged: impl Iterator<Item = Seen<W>>,
+    found: &mut [Found<W>],
+    mut see: impl FnMut(&Record<W>) -> Result<*mut Version<W>, E>,
+) -> Result<usize, E> {
+    let mut len = 0;
+    for (record, written) in merged {
+        let Some(place) = found.get_mut(len) else { break };
+        let version = if written.is_null() {
+            // SAFETY: in the index when the walk came to it, and kept by the transaction's slot.
+            see(unsafe { &*record })?
+        } else {
+            written
+        };
+        let Some(version) = NonNull::new(version) else { continue };
+        // SAFETY: visible to this transaction or its own, hence alive.
+        if !unsafe { version.as_ref() }.is_tombstone() {
+            *place = (record, version);
+            len += 1;
+        }
+    }
+    Ok(len)
 }
 
 impl<'t, K, V, P, const REVERSED: bool> Iterator for Range<'t, K, V, P, REVERSED>
@@ -471,13 +485,11 @@ where
         }
         let (record, version) = self.found[self.given];
         self.given += 1;
-        self.last = record;
-        let found = NonNull::new(version).expect("only values are found");
         // SAFETY: the version is visible at the transaction's published snapshot (or its own), so
         // it and its record stay until the transaction ends; the types are the table's.
         let entry = unsafe {
-            let value = V::view(self.table.schema.value_at(version), found.as_ref().len);
-            (key_of(self.table, record), value)
+            let value = V::view(Version::value_at::<V>(version.as_ptr()), version.as_ref().len);
+            (Record::key(record), value)
         };
         Some(Ok(entry))
     }
@@ -496,12 +508,12 @@ where
             // depend on more than was taken is no mistake.
             return;
         }
-        let seen_all = self.exhausted && self.given == self.len;
-        if seen_all || self.last.is_null() {
+        let (seen_all, last) = (self.exhausted && self.given == self.len, self.last_given());
+        if seen_all || last.is_null() {
             return;
         }
         // SAFETY: handed out, hence alive.
-        let head = unsafe { self.table.head(self.last, 0) };
+        let head = unsafe { self.table.head(last, 0) };
         self.transaction.end_walk(self.first_entry, self.number, |range| {
             if REVERSED { range.low = head } else { range.high = head }
         });

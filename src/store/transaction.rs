@@ -285,7 +285,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
     #[inline]
     pub(super) fn value<K: Key + ?Sized, V: Value + ?Sized>(
         &self,
-        table: &Table<K, V, P>,
+        _: &Table<K, V, P>,
         version: *mut Version<P::Words>,
     ) -> Option<&V> {
         let header = NonNull::new(version)?;
@@ -294,7 +294,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         let header = unsafe { header.as_ref() };
         // SAFETY: as above; versions of this table hold a `V`, unless they are tombstones.
         (!header.is_tombstone())
-            .then(|| unsafe { V::view(table.core().schema.value_at(version), header.len) })
+            .then(|| unsafe { V::view(Version::value_at::<V>(version), header.len) })
     }
 
     /// Sets the value of a key, whether it is present or not.

@@ -5,7 +5,7 @@ use super::node::{SLOTS, SORTED, compare_to_fence};
 use super::{KeyOrder, Sought};
 use crate::storage::Words;
 use std::num::NonZeroU64;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 /// Which side of a key is kept.
 #[derive(Debug, Clone, Copy)]
@@ -140,12 +140,20 @@ impl<const REVERSED: bool> Arrangement<REVERSED> {
         self.sorted &= !(1 << entry);
     }
 
-    /// Takes the next of the sorted entries.
+    /// Takes sorted entries that come next and lie side by side, up to so many of them.
     #[inline(always)]
-    pub(super) fn next_sorted(&mut self) -> Option<usize> {
-        let entry = self.first_sorted()?;
-        self.pass_sorted(entry);
-        Some(entry)
+    pub(super) fn take_sorted(&mut self, room: usize) -> Range<usize> {
+        let Some(first) = self.first_sorted() else { return 0..0 };
+        let taken = if REVERSED {
+            let side_by_side = (self.sorted << (63 - first)).leading_ones() as usize;
+            first + 1 - side_by_side.min(room)..first + 1
+        } else {
+            let side_by_side = (self.sorted >> first).trailing_ones() as usize;
+            first..first + side_by_side.min(room)
+        };
+        // There are fewer entries than bits.
+        self.sorted &= !(((1 << taken.len()) - 1) << taken.start);
+        taken
     }
 
     #[inline]

@@ -116,7 +116,7 @@ impl<'a, W: Words, O: KeyOrder<W>, const REVERSED: bool> Cursor<'a, W, O, REVERS
                 let stepped = position.step_down(&target, 0, self.order);
                 // SAFETY: as in `take`. The child itself has not come yet.
                 if stepped && unsafe { &*position.parent }.level == 1 {
-                    Leaf::prefetch(position.node);
+                    Leaf::prefetch_records(position.node);
                 }
                 stepped
             }
@@ -141,63 +141,87 @@ impl<'a, W: Words, O: KeyOrder<W>, const REVERSED: bool> Cursor<'a, W, O, REVERS
         }
         self.take(room);
         if self.left.is_empty() {
-            self.fetch_next();
+            self.fetch_next(true);
         }
         true
     }
 
-    /// As `fill`, but hands the records to `put` instead, as many as there is room for, and leaves
-    /// their keys alone: for a walk whose records need not be compared with others. The caller will
-    /// want so many `ahead`, as far as it knows: a leaf that holds fewer has the next one asked
-    /// for. False if there are none left.
+    /// As `fill`, but puts the records `into` a place of the caller's, without their keys: for a
+    /// walk whose records need not be compared with others. `fetch` gets each of them. The caller
+    /// will want so many `ahead`, as far as it knows: a leaf that holds fewer has the next one
+    /// asked for. Returns how many there were: if they do not fill the place, there are none left.
     pub(crate) fn drain<S: Sought<W>>(
         &mut self,
         bounds: &Bounds<S>,
         visit: &mut impl FnMut(Witness<W>),
-        mut room: usize,
+        into: &mut [*mut Record<W>],
         ahead: usize,
-        mut put: impl FnMut(*mut Record<W>),
-    ) -> bool {
-        while room > 0 && self.at < self.len {
-            put(self.batch[self.at].1);
-            self.at += 1;
-            room -= 1;
-        }
-        while room > 0 {
+        fetch: impl Fn(*mut Record<W>),
+    ) -> usize {
+        let mut room = into;
+        let wanted = room.len();
+        let batch = self.batch[self.at..self.len].iter().map(|&(_, record)| record);
+        self.at += Self::hand_over(batch, &mut room, &fetch);
+        while !room.is_empty() {
             while self.left.is_empty() {
                 if !self.enter_next(bounds, visit) {
-                    return false;
+                    return wanted - room.len();
                 }
             }
             if !self.asked && self.left.len() < ahead {
                 self.asked = true;
-                self.fetch_next();
+                self.fetch_next(self.extent.filled > 0);
             }
             // SAFETY: as in `take`.
             let leaf = unsafe { &*self.leaf };
-            let mut left = self.left;
-            // As a rule there are only sorted entries.
-            while room > 0 && !left.has_slots() {
-                let Some(entry) = left.next_sorted() else { break };
-                put(leaf.sorted_record(entry));
-                room -= 1;
+            if self.left.has_slots() {
+                let entries = std::iter::from_fn(|| self.left.next(leaf, self.order));
+                Self::hand_over(entries.map(|(_, entry)| leaf.record(entry)), &mut room, &fetch);
+            } else {
+                // As a rule there are only sorted entries.
+                let records =
+                    leaf.sorted_records(self.left.take_sorted(room.len())).iter().copied();
+                if REVERSED {
+                    Self::hand_over(records.rev(), &mut room, &fetch);
+                } else {
+                    Self::hand_over(records, &mut room, &fetch);
+                }
             }
-            while room > 0 && left.has_slots() {
-                let Some((_, entry)) = left.next(leaf, self.order) else { break };
-                put(leaf.record(entry));
-                room -= 1;
-            }
-            self.left = left;
         }
-        true
+        wanted
     }
 
-    /// Asks for the next leaf.
+    /// Puts records into a place, which gets smaller, until it is full. Returns how many.
+    #[inline(always)]
+    fn hand_over(
+        records: impl Iterator<Item = *mut Record<W>>,
+        room: &mut &mut [*mut Record<W>],
+        fetch: &impl Fn(*mut Record<W>),
+    ) -> usize {
+        let mut count = 0;
+        for (place, record) in room.iter_mut().zip(records) {
+            fetch(record);
+            *place = record;
+            count += 1;
+        }
+        *room = &mut std::mem::take(room)[count..];
+        count
+    }
+
+    /// Asks for the next leaf. Heads are read to merge its entries with those of other walks or of
+    /// its slots; if this leaf's slots are empty, those of the next one are likely to be so, too:
+    /// keys that are inserted in their order fill leaves one after the other.
     #[inline]
-    fn fetch_next(&self) {
+    fn fetch_next(&self, with_heads: bool) {
         if let Next::Child(parent, child) = self.next {
             // SAFETY: as in `take`; a parent is an inner node.
-            Leaf::prefetch(unsafe { &*parent.cast::<Inner<W>>() }.child(child));
+            let leaf = unsafe { &*parent.cast::<Inner<W>>() }.child(child);
+            if with_heads {
+                Leaf::prefetch_heads(leaf);
+                Leaf::prefetch_records(leaf);
+            } else {
+                Leaf::prefetch_sorted(leaf);
+            }
         }
     }
 

@@ -1,12 +1,13 @@
 //! An inner node of the ordered index, and what is to become of it.
 
 use super::memory::NodeMemory;
-use super::node::{Entry, FANOUT, FROZEN_LINK, Fence, Link, Node, OwnedNode};
+use super::node::{Entry, FANOUT, FROZEN_LINK, Fence, Link, Node, OwnedNode, prefetch};
 use super::{KeyOrder, Sought};
 use crate::storage::Words;
 use crate::storage::record::Record;
 use crate::sync::fault::{self, Fault};
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
+use std::mem::offset_of;
 
 /// An inner node: children and the fences between them. Its links are swung from a child to that
 /// child's replacement; whatever changes the number of children replaces the node.
@@ -75,6 +76,7 @@ impl<W: Words> Inner<W> {
         memory: &mut NodeMemory<'_, W>,
     ) -> Option<OwnedNode<W>> {
         debug_assert_eq!(children.len(), fences.len() + 1);
+        debug_assert!(children.len() <= FANOUT);
         let mut inner = Inner {
             node: Node::new(level, children.len(), low, high, order),
             intent: AtomicUsize::new(Intent::None.encode()),
@@ -89,6 +91,14 @@ impl<W: Words> Inner<W> {
             inner.fences[at] = fence.record;
         }
         OwnedNode::allocate(inner, memory)
+    }
+
+    /// Asks for what a search reads. Which link that will be it does not say before it has compared
+    /// heads, and to wait for that line only then would be one miss more.
+    #[inline]
+    pub(super) fn prefetch(node: Link<W>) {
+        prefetch(node, 0..offset_of!(Self, fences));
+        prefetch(node, offset_of!(Self, links)..size_of::<Self>());
     }
 
     pub(super) fn is_full(&self) -> bool {

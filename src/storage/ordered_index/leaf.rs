@@ -4,14 +4,15 @@
 //! where heads tie.
 
 use super::memory::NodeMemory;
-use super::node::{ENTRIES, Entry, FROZEN_LINK, Fence, LINE, Node, OwnedNode, SLOTS, SORTED};
+use super::node::{ENTRIES, Entry, FROZEN_LINK, Fence, Node, OwnedNode, SLOTS, SORTED, prefetch};
 use super::{KeyOrder, Sought};
 use crate::storage::Words;
-use crate::storage::hash_index::prefetch_line;
 use crate::storage::record::Record;
 use crate::sync::fault::{self, Fault};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, model_fence};
 use std::cmp;
+use std::mem::offset_of;
+use std::ops::Range;
 
 /// A leaf's state: one bit for each entry that is removed, and these two.
 const FROZEN: u64 = 1 << 63;
@@ -152,12 +153,23 @@ impl<W: Words> Leaf<W> {
         }
     }
 
-    /// Asks for all of a leaf: a range is about to be read.
+    /// Asks for what a search reads.
     #[inline]
-    pub(super) fn prefetch(leaf: *const Node<W>) {
-        for line in 0..size_of::<Self>().div_ceil(LINE) {
-            prefetch_line(leaf.cast::<u8>().wrapping_add(LINE * line));
-        }
+    pub(super) fn prefetch_heads(leaf: *const Node<W>) {
+        prefetch(leaf, 0..offset_of!(Self, records));
+    }
+
+    /// Asks for what a range reads besides.
+    #[inline]
+    pub(super) fn prefetch_records(leaf: *const Node<W>) {
+        prefetch(leaf, offset_of!(Self, records)..size_of::<Self>());
+    }
+
+    /// Asks for what a range reads of a leaf whose slots are empty, without heads.
+    #[inline]
+    pub(super) fn prefetch_sorted(leaf: *const Node<W>) {
+        prefetch(leaf, 0..1);
+        prefetch(leaf, offset_of!(Self, records)..offset_of!(Self, slots) + 1);
     }
 
     /// The head of a slot's record.
@@ -178,10 +190,10 @@ impl<W: Words> Leaf<W> {
         self.heads[entry]
     }
 
-    /// The record of a sorted entry.
+    /// The records of sorted entries.
     #[inline]
-    pub(super) fn sorted_record(&self, entry: usize) -> *mut Record<W> {
-        self.records[entry]
+    pub(super) fn sorted_records(&self, entries: Range<usize>) -> &[*mut Record<W>] {
+        &self.records[entries]
     }
 
     /// The head of an entry that is not removed.

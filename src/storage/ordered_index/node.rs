@@ -9,6 +9,7 @@ use crate::storage::Words;
 use crate::storage::hash_index::prefetch_line;
 use crate::storage::record::Record;
 use std::cmp;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// Entries of a leaf's sorted part.
@@ -149,10 +150,10 @@ impl<W: Words> Node<W> {
 /// A pointer to a node, as nodes and the root hold it.
 pub(super) type Link<W> = *mut Node<W>;
 
-/// Asks for the lines of a node that a search reads first.
-#[inline]
-pub(super) fn prefetch<W: Words>(node: Link<W>) {
-    for line in 0..1 + SORTED * size_of::<u64>() / LINE {
+/// Asks for some bytes of a node.
+#[inline(always)]
+pub(super) fn prefetch<W: Words>(node: *const Node<W>, bytes: Range<usize>) {
+    for line in bytes.start / LINE..bytes.end.div_ceil(LINE) {
         prefetch_line(node.cast::<u8>().wrapping_add(line * LINE));
     }
 }

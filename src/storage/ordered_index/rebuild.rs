@@ -27,6 +27,8 @@ const MERGED_LEAF: usize = SORTED / 4 * 3;
 const SMALL_INNER: usize = if cfg!(loom) { 1 } else { FANOUT / 4 };
 /// and this many are merged into one.
 const MERGED_INNER: usize = FANOUT / 4 * 3;
+/// The children of the right part if the last inner node of a level is split.
+const LAST_INNER: usize = if cfg!(loom) { 1 } else { FANOUT / 8 };
 
 /// The most nodes that two leaves, filled up before they were frozen, become.
 const PIECES: usize = 3;
@@ -585,7 +587,11 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
         let mut pieces = Pieces::new();
         let (mut start, mut low) = (0, first.node.low);
         for piece in 1..=count {
-            let end = links.len() * piece / count;
+            let even = links.len() * piece / count;
+            // Where keys only grow, the last node of a level is split, and nothing comes back to
+            // its left part.
+            let is_last = std::ptr::eq(first, last) && last.node.high.is_none() && piece < count;
+            let end = if is_last { links.len() - LAST_INNER } else { even };
             let high = match fences.get(end - 1) {
                 Some(fence) => Some(fence.fence(self.order)),
                 None => last.node.high,

@@ -255,9 +255,48 @@ impl<K: TestKey> Checked<K> {
         let mut backward: Vec<_> = backward.collect();
         backward.reverse();
         assert_eq!(backward, expected, "{low:?} .. {high:?} reversed");
+        for passed in [0, 1, 5] {
+            let bounds = (bound(low), bound(high));
+            let forward = self.drain::<false>(&bounds, passed, &mut witnesses);
+            assert_eq!(forward, expected, "drained");
+            let mut backward = self.drain::<true>(&bounds, passed, &mut witnesses);
+            backward.reverse();
+            assert_eq!(backward, expected, "drained, reversed");
+        }
         for witness in witnesses {
             assert!(self.index.still_unchanged(&witness, &self.order, |_| false));
         }
+    }
+
+    /// The records in use of a range: some are passed one by one, the rest is drained in pieces of
+    /// several sizes.
+    fn drain<const REVERSED: bool>(
+        &self,
+        bounds: &Bounds<Wanted<'_, K>>,
+        passed: usize,
+        witnesses: &mut Vec<Witness<NoWords>>,
+    ) -> Vec<*mut Rec> {
+        let mut cursor = Cursor::<_, _, REVERSED>::new(&self.index, &self.order);
+        let mut visit = |witness| witnesses.push(witness);
+        let (mut found, mut is_empty) = (Vec::new(), true);
+        for _ in 0..passed {
+            if is_empty && !cursor.fill(bounds, &mut visit) {
+                break;
+            }
+            found.push(cursor.front().1);
+            is_empty = cursor.pass();
+        }
+        for len in [1, 16, 3, 40].into_iter().cycle() {
+            let mut place = vec![std::ptr::null_mut(); len];
+            let count = cursor.drain(bounds, &mut visit, &mut place, len, |_| {});
+            found.extend(&place[..count]);
+            if count < len {
+                break;
+            }
+        }
+        // SAFETY: nothing in the index is freed.
+        found.retain(|&record| !unsafe { &*record }.head().is_dead());
+        found
     }
 }
 
@@ -397,6 +436,28 @@ fn the_tree_grows_and_shrinks() {
     }
 }
 
+/// Keys that ascend leave no node half empty behind them.
+#[test]
+fn keys_that_ascend_fill_the_nodes() {
+    let _armed = Armed::new(None);
+    let mut checked = Checked::<u64>::new();
+    (0..30_000).for_each(|key| checked.insert(key));
+    let mut levels: Vec<Vec<usize>> = Vec::new();
+    // SAFETY: the index is this test's alone.
+    unsafe {
+        OrderedIndex::walk(checked.index.root(), &mut |node| {
+            let level = usize::from((*node).level);
+            levels.resize(levels.len().max(level + 1), Vec::new());
+            levels[level].push((*node).len());
+        });
+    }
+    for (level, mut filled) in levels.into_iter().enumerate() {
+        filled.pop();
+        let least = if level == 0 { node::SORTED } else { node::FANOUT / 4 * 3 };
+        assert!(filled.iter().all(|&len| len >= least), "level {level}: {filled:?}");
+    }
+}
+
 /// A key whose dead records pile up, because whoever put them out of use has not come to remove
 /// them, can still be inserted.
 #[test]
@@ -473,84 +534,5 @@ fn a_witness_notices_what_was_inserted_and_nothing_else() {
     checked.dispose(kept);
 }
 
-/// Memory for so many nodes, and what was handed out.
-struct Scarce {
-    left: usize,
-    retired: Vec<Retired<NoWords>>,
-}
-
-impl Memory<Retired<NoWords>> for Scarce {
-    fn allocate(&mut self, size: usize) -> Option<Block> {
-        self.left = self.left.checked_sub(1)?;
-        memory::own_block(size)
-    }
-    fn retire(&mut self, retired: Retired<NoWords>) {
-        self.retired.push(retired);
-    }
-}
-
-/// Calls `change` with memory for no node, for one, and so on, until it is done. Returns how often
-/// it was not, and what it handed out in the end.
-fn with_ever_more_memory<K: TestKey>(
-    checked: &mut Checked<K>,
-    mut change: impl FnMut(&OrderedIndex<NoWords>, &Keys<K>, &mut Scarce) -> bool,
-) -> (usize, Vec<Retired<NoWords>>) {
-    for failures in 0.. {
-        let mut memory = Scarce { left: failures, retired: Vec::new() };
-        if change(&checked.index, &checked.order, &mut memory) {
-            return (failures, memory.retired);
-        }
-        checked.dispose(memory.retired);
-    }
-    unreachable!("the memory was enough")
-}
-
-/// An insert or a removal for which there is no memory, wherever that shows, loses no node and can
-/// be tried again; an insert has changed nothing that anybody sees.
-#[test]
-fn without_memory_nothing_is_lost() {
-    let _armed = Armed::new(None);
-    let before = NODES.get();
-    let mut checked = Checked::<u64>::new();
-    let mut nodes_missing = BTreeSet::new();
-    for key in (0..8_000u64).map(|key| key.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
-        let record = item(key);
-        let (failures, retired) = with_ever_more_memory(&mut checked, |index, order, memory| {
-            match index.insert(record, order, memory) {
-                Inserted::Yes => return true,
-                Inserted::Exists(_) => panic!("a key came back"),
-                Inserted::OutOfMemory => {}
-            }
-            assert!(matches!(index.find(&Wanted(&key), order), Lookup::Absent(_)));
-            false
-        });
-        checked.dispose(retired);
-        checked.model.insert(key, record);
-        nodes_missing.insert(failures);
-    }
-    assert!(nodes_missing.range(4..).next().is_some(), "no inner node was split");
-    checked.check_range(&Bound::Unbounded, &Bound::Unbounded);
-    let mut removals_failed = 0;
-    for (key, record) in std::mem::take(&mut checked.model) {
-        kill(record);
-        let mut removed = Removed::NotNow;
-        let (failures, retired) = with_ever_more_memory(&mut checked, |index, order, memory| {
-            removed = index.remove(record, order, memory);
-            removed != Removed::NotNow
-        });
-        removals_failed += failures;
-        assert_eq!(checked.find(&key), None);
-        if removed == Removed::Kept {
-            checked.kept.insert(record);
-        } else {
-            // SAFETY: it is out of the index.
-            unsafe { free::<u64>(record) };
-        }
-        checked.dispose(retired);
-    }
-    assert!(removals_failed > 0, "no removal met what another had no memory to finish");
-    drop(checked);
-    assert_eq!(NODES.get(), before, "every node is freed once");
-}
-
+mod scarce;
 mod stress;
