@@ -79,8 +79,8 @@ fn try_commit<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, Participants> {
     Err(Conflict::new(AbortReason::FloorRaised))
 }
 
-/// Prepares the writes, shard by shard; those of a transaction that only inserts in runs of one
-/// shard each.
+/// Prepares the writes in runs of one shard: one run for each shard, or several of them if the
+/// transaction only inserts.
 #[inline(always)]
 fn prepare<P: Protocol>(cx: &mut Context<'_, P>) -> Step<P, Participants> {
     cx.worker.access.order_writes();

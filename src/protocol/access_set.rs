@@ -134,7 +134,7 @@ pub(crate) struct AccessSet<W: Words> {
     filter: u64,
     /// Open addressing by hash over `writes` (index + 1), once there are more than a few.
     places: Vec<u32>,
-    /// Whether no write was on a record of others when they were put in order.
+    /// Whether all writes were inserts when they were put in order.
     only_inserts: bool,
 }
 
@@ -247,13 +247,13 @@ impl<W: Words> AccessSet<W> {
         self.places[place] = index as u32 + 1;
     }
 
-    /// Puts the writes into the one order in which every transaction installs: by shard, then by
-    /// record. After this, writes are no longer found by `find_write`.
+    /// Puts the writes into the order in which they are installed: by shard, then by record, in
+    /// every transaction. After this, writes are no longer found by `find_write`.
     ///
-    /// The order is there for those that wait for each other's records. One that only inserts waits
-    /// for nobody: to publish a record succeeds or fails at once. So it goes by record alone, which
-    /// as a rule is the order in which it made them: keys that ascend then fill an ordered index
-    /// leaf after leaf, and not each shard's between those of another.
+    /// One order is there for those that wait for each other's records. A transaction that only
+    /// inserts does not: to publish a record succeeds or fails at once. So it goes by record alone,
+    /// which as a rule is the order in which it made them: keys that ascend then fill an ordered
+    /// index leaf after leaf, and not each shard's between those of another.
     pub(crate) fn order_writes(&mut self) {
         self.filter = 0;
         self.only_inserts = self.writes.iter().all(|write| write.kind == WriteKind::Insert);
@@ -271,7 +271,7 @@ impl<W: Words> AccessSet<W> {
         shard << 48 | record.addr() as u64
     }
 
-    /// The write to a record, once the writes are in order.
+    /// The write to a record, once the writes are in order, and as long as they stay in it.
     #[inline]
     pub(crate) fn find_in_order(
         &self,

@@ -285,9 +285,9 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     #[inline]
     fn written(_cx: &mut Context<'_, Self>, _index: usize) {}
 
-    /// Prepares these writes, all of one shard. They are in the global order, which a protocol that
-    /// does not depend on it may change among them. Of a transaction that only inserts they need
-    /// not be all of that shard's.
+    /// Prepares these writes of one shard, in the global order, which a protocol that does not
+    /// depend on it may change among them. If the transaction only inserts, they are in the order
+    /// of their records, and other calls may bring more of this shard.
     #[doc(hidden)]
     fn prepare(cx: &mut Context<'_, Self>, writes: Range<usize>) -> Step<Self, ()>;
 

@@ -257,6 +257,7 @@ where
         wanted: usize,
         limit: usize,
     ) {
+        debug_assert_eq!(self.len, 0, "what was merged is read before more is");
         if self.is_alone_now() {
             self.drain::<V>(cx, wanted, if limit == UNLIMITED { 2 * wanted } else { limit });
             return;
@@ -285,6 +286,7 @@ where
     fn is_alone_now(&mut self) -> bool {
         if !self.is_alone && self.walks.len() == 1 && self.own.is_empty() {
             self.is_alone = true;
+            // A drain leaves them as they are.
             self.written.fill(std::ptr::null_mut());
             // From now on nobody asks whose batch is empty.
             self.empty = None;

@@ -435,8 +435,8 @@ fn keep_visible<P: Protocol>(
     len
 }
 
-/// Keeps of what was merged that whose version is a value, as long as there is room, and returns
-/// how many it has `found`; `see` is what finds the version of a record that is not written.
+/// Puts those of the merged records whose version is a value into `found`, until that is full, and
+/// returns how many; `see` finds the version of a record that the transaction does not write.
 #[inline(always)]
 fn keep<W: Words, E>(
     merged: impl Iterator<Item = Seen<W>>,

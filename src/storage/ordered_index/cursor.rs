@@ -208,9 +208,9 @@ impl<'a, W: Words, O: KeyOrder<W>, const REVERSED: bool> Cursor<'a, W, O, REVERS
         count
     }
 
-    /// Asks for the next leaf. Heads are read to merge its entries with those of other walks or of
-    /// its slots; if this leaf's slots are empty, those of the next one are likely to be so, too:
-    /// keys that are inserted in their order fill leaves one after the other.
+    /// Asks for the next leaf, with its heads if its entries will be merged with something: with
+    /// other walks', or with those of its slots. If this leaf's slots are empty the next one's are
+    /// likely to be so, too: keys that are inserted in their order fill leaf after leaf.
     #[inline]
     fn fetch_next(&self, with_heads: bool) {
         if let Next::Child(parent, child) = self.next {

@@ -93,8 +93,8 @@ impl<W: Words> Inner<W> {
         OwnedNode::allocate(inner, memory)
     }
 
-    /// Asks for what a search reads. Which link that will be it does not say before it has compared
-    /// heads, and to wait for that line only then would be one miss more.
+    /// Asks for what a search reads, all links among it: which of them it follows is known when it
+    /// has compared the heads, and to ask only then would be one miss more.
     #[inline]
     pub(super) fn prefetch(node: Link<W>) {
         prefetch(node, 0..offset_of!(Self, fences));

@@ -590,8 +590,8 @@ impl<'a, W: Words, O: KeyOrder<W>> Builder<'a, W, O> {
             let even = links.len() * piece / count;
             // Where keys only grow, the last node of a level is split, and nothing comes back to
             // its left part.
-            let is_last = std::ptr::eq(first, last) && last.node.high.is_none() && piece < count;
-            let end = if is_last { links.len() - LAST_INNER } else { even };
+            let is_of_last = std::ptr::eq(first, last) && last.node.high.is_none() && piece < count;
+            let end = if is_of_last { links.len() - LAST_INNER } else { even };
             let high = match fences.get(end - 1) {
                 Some(fence) => Some(fence.fence(self.order)),
                 None => last.node.high,
