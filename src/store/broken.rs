@@ -28,6 +28,7 @@ use super::{Store, StoreBuilder, suspension};
 use crate::protocol::{self, Progress, Protocol, Reads, Visitor};
 use crate::sync::fault::{Armed, Fault};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 const FAULT: &str = "CHRONOLITH_FAULT";
@@ -142,20 +143,29 @@ fn can_have<P: Protocol>(fault: Fault) -> bool {
 /// The process in which no fault is armed.
 const SOUND: &str = "none";
 
+/// Two processes at a time: no other test takes as long.
 #[test]
 fn each_fault_is_noticed() {
-    let this = std::env::current_exe().expect("the path of this binary");
-    for name in BROKEN.iter().map(|broken| broken.name).chain([SOUND]) {
-        let child = Command::new(&this)
-            .args(["--ignored", "--exact", "store::broken::with_the_fault_armed", "--nocapture"])
-            .env(FAULT, name)
-            .output()
-            .expect("this binary starts");
-        let said = String::from_utf8_lossy(&child.stdout);
-        let shown = || format!("{name}: {said}{}", String::from_utf8_lossy(&child.stderr));
-        assert!(child.status.success() && said.contains("1 passed"), "{}", shown());
-        said.lines().filter(|line| line.starts_with(name)).for_each(|line| println!("{line}"));
-    }
+    let names = Mutex::new(BROKEN.iter().map(|broken| broken.name).chain([SOUND]));
+    let next = || names.lock().expect("nobody panics with it").next();
+    std::thread::scope(|scope| {
+        let notice_all = || std::iter::from_fn(next).for_each(is_noticed);
+        for _ in 0..2 {
+            scope.spawn(notice_all);
+        }
+    });
+}
+
+fn is_noticed(name: &str) {
+    let child = Command::new(std::env::current_exe().expect("the path of this binary"))
+        .args(["--ignored", "--exact", "store::broken::with_the_fault_armed", "--nocapture"])
+        .env(FAULT, name)
+        .output()
+        .expect("this binary starts");
+    let said = String::from_utf8_lossy(&child.stdout);
+    let shown = || format!("{name}: {said}{}", String::from_utf8_lossy(&child.stderr));
+    assert!(child.status.success() && said.contains("1 passed"), "{}", shown());
+    said.lines().filter(|line| line.starts_with(name)).for_each(|line| println!("{line}"));
 }
 
 #[test]
