@@ -146,39 +146,40 @@ mod tests {
         (0..=processors).map(|_| store.begin_view().expect("below the limit")).collect()
     }
 
-    #[test]
-    fn in_a_crowd_threads_rest() {
+    /// Calls `check` in a crowd, unless the clock cannot say who has run for long.
+    fn in_a_crowd(check: impl FnOnce(&Store)) {
         let store = Store::new();
         if store.core.clock.ticks(1).is_none() {
             return;
         }
         let views = idle_views(&store);
-        assert!(rests(&store, PATIENCE));
+        check(&store);
         drop(views);
+    }
+
+    #[test]
+    fn in_a_crowd_threads_rest() {
+        in_a_crowd(|store| assert!(rests(store, PATIENCE)));
     }
 
     /// One that rested before every transaction would rest before each second one here.
     #[test]
     fn a_thread_that_has_just_come_does_not_rest() {
-        let store = Store::new();
-        if store.core.clock.ticks(1).is_none() {
-            return;
-        }
-        let views = idle_views(&store);
-        assert!(rests(&store, PATIENCE));
-        let two = || {
-            let before = store.stats().rests;
-            let empty = || store.transact(|_| Ok(())).expect("nobody is in its way");
-            empty();
-            empty();
-            store.stats().rests == before
-        };
-        // Some may be held up between the two by other work.
-        let undisturbed = (0..100).any(|_| {
-            std::thread::scope(|scope| scope.spawn(two).join().expect("it does not panic"))
+        in_a_crowd(|store| {
+            assert!(rests(store, PATIENCE));
+            let two = || {
+                let before = store.stats().rests;
+                let empty = || store.transact(|_| Ok(())).expect("nobody is in its way");
+                empty();
+                empty();
+                store.stats().rests == before
+            };
+            // Some may be held up between the two by other work.
+            let undisturbed = (0..100).any(|_| {
+                std::thread::scope(|scope| scope.spawn(two).join().expect("it does not panic"))
+            });
+            assert!(undisturbed);
         });
-        assert!(undisturbed);
-        drop(views);
     }
 
     #[test]
@@ -196,19 +197,15 @@ mod tests {
 
     #[test]
     fn a_thread_that_does_other_work_does_not_rest() {
-        let store = Store::new();
-        if store.core.clock.ticks(1).is_none() {
-            return;
-        }
-        let table: Table<u64, u64> = store.table("numbers").expect("a table");
-        let views = idle_views(&store);
-        for n in 0..100 {
-            store.transact(|tx| tx.put(&table, 1, n)).expect("nobody is in its way");
-            // Longer than the pause that ends a stretch.
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        assert_ne!(store.core.crowd.until.load(super::Ordering::Relaxed), 0, "nobody noticed");
-        assert_eq!(store.stats().rests, 0);
-        drop(views);
+        in_a_crowd(|store| {
+            let table: Table<u64, u64> = store.table("numbers").expect("a table");
+            for n in 0..100 {
+                store.transact(|tx| tx.put(&table, 1, n)).expect("nobody is in its way");
+                // Longer than the pause that ends a stretch.
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            assert_ne!(store.core.crowd.until.load(super::Ordering::Relaxed), 0, "nobody noticed");
+            assert_eq!(store.stats().rests, 0);
+        });
     }
 }
