@@ -8,7 +8,9 @@
 //! another deletes.
 //!
 //! Chunks are aligned to huge pages and ask for them: random access over a large store is bound by
-//! address translation otherwise.
+//! address translation otherwise. For the same reason nodes lie in chunks of their own: a host that
+//! backs a guest's huge pages with small ones translates each of those, and among records nearly
+//! every node would have one to itself.
 
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use std::alloc::{Layout, alloc, dealloc};
@@ -21,12 +23,29 @@ const BLOCK_MAX: usize = 4096;
 pub(crate) const HUGE_PAGE: usize = 2 << 20;
 const CHUNK_MIN: usize = 64 << 10;
 const MAGAZINE_LEN: u32 = 256;
-const CLASSES: usize = 40;
+/// Sizes of blocks.
+const SIZES: usize = 40;
+/// A class is a size and a region.
+const CLASSES: usize = SIZES * REGIONS;
 
 /// The class of a block that has an allocation of its own.
 pub(crate) const OWN_ALLOCATION: u8 = u8::MAX;
+const _: () = assert!(CLASSES <= OWN_ALLOCATION as usize);
 
-/// The size class of `size` bytes, or `None` if the size is beyond the classes.
+/// What blocks lie among. Each region has chunks of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Region {
+    /// Records and versions, and whatever else there is little of.
+    Records,
+    /// Leaves of ordered indexes.
+    Leaves,
+    /// Inner nodes: the fewest, and every descent reads some.
+    InnerNodes,
+}
+
+const REGIONS: usize = Region::InnerNodes as usize + 1;
+
+/// The class of `size` bytes among records, or `None` if the size is beyond the classes.
 #[inline]
 pub(crate) const fn class_of(size: usize) -> Option<u8> {
     // Sixteen classes of 16 bytes, twelve of 64, twelve of 256: at most a fifth of a block is
@@ -44,10 +63,10 @@ const CLASS_SIZES: [u16; CLASSES] = {
     let mut sizes = [0; CLASSES];
     let mut class = 0;
     while class < CLASSES {
-        sizes[class] = match class {
-            0..=15 => (class + 1) * 16,
-            16..=27 => 256 + (class - 15) * 64,
-            _ => 1024 + (class - 27) * 256,
+        sizes[class] = match class % SIZES {
+            size @ 0..=15 => (size + 1) * 16,
+            size @ 16..=27 => 256 + (size - 15) * 64,
+            size => 1024 + (size - 27) * 256,
         } as u16;
         class += 1;
     }
@@ -60,7 +79,7 @@ pub(crate) const fn class_size(class: u8) -> usize {
     CLASS_SIZES[class as usize] as usize
 }
 
-const _: () = assert!(class_size(CLASSES as u8 - 1) == BLOCK_MAX);
+const _: () = assert!(class_size(SIZES as u8 - 1) == BLOCK_MAX);
 
 struct FreeBlock {
     next: *mut FreeBlock,
@@ -206,6 +225,24 @@ pub(crate) fn advise_huge_pages(base: *mut u8, len: usize) {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn advise_huge_pages(_base: *mut u8, _len: usize) {}
 
+/// What is left of a region's newest chunk, and how large the next one will be.
+#[derive(Clone, Copy)]
+struct Rest {
+    next: *mut u8,
+    end: *mut u8,
+    chunk_size: usize,
+}
+
+impl Rest {
+    /// Where the next block of this size would begin: blocks of whole cache lines lie on whole
+    /// lines.
+    #[inline]
+    fn next_block(&self, size: usize) -> *mut u8 {
+        let align = if size.is_multiple_of(CACHE_LINE) { CACHE_LINE } else { BLOCK_ALIGN };
+        self.next.wrapping_add(self.next.addr().wrapping_neg() & (align - 1))
+    }
+}
+
 #[derive(Clone, Copy)]
 struct FreeList {
     active: *mut FreeBlock,
@@ -218,26 +255,21 @@ struct FreeList {
 /// One worker's allocator.
 pub(crate) struct Arena {
     free: [FreeList; CLASSES],
-    bump: *mut u8,
-    bump_end: *mut u8,
-    chunk_size: usize,
+    rests: [Rest; REGIONS],
 }
 
 impl std::fmt::Debug for Arena {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Arena").field("chunk_size", &self.chunk_size).finish_non_exhaustive()
+        let chunk_sizes = self.rests.map(|rest| rest.chunk_size);
+        f.debug_struct("Arena").field("chunk_sizes", &chunk_sizes).finish_non_exhaustive()
     }
 }
 
 impl Arena {
     pub(crate) fn new() -> Self {
         let empty = FreeList { active: ptr::null_mut(), active_len: 0, spare: ptr::null_mut() };
-        Arena {
-            free: [empty; CLASSES],
-            bump: ptr::null_mut(),
-            bump_end: ptr::null_mut(),
-            chunk_size: CHUNK_MIN,
-        }
+        let rest = Rest { next: ptr::null_mut(), end: ptr::null_mut(), chunk_size: CHUNK_MIN };
+        Arena { free: [empty; CLASSES], rests: [rest; REGIONS] }
     }
 
     /// A block of `size` bytes aligned to `align`, and its class. `None` when there is no memory.
@@ -248,9 +280,22 @@ impl Arena {
         size: usize,
         align: usize,
     ) -> Option<(NonNull<u8>, u8)> {
+        self.allocate_among(Region::Records, pool, size, align)
+    }
+
+    /// As [`Arena::allocate`], in this region.
+    #[inline(always)]
+    pub(crate) fn allocate_among(
+        &mut self,
+        region: Region,
+        pool: &ChunkPool,
+        size: usize,
+        align: usize,
+    ) -> Option<(NonNull<u8>, u8)> {
         if align <= BLOCK_ALIGN
-            && let Some(class) = class_of(size)
+            && let Some(size_class) = class_of(size)
         {
+            let class = region as u8 * SIZES as u8 + size_class;
             let list = &mut self.free[class as usize];
             if let Some(block) = NonNull::new(list.active) {
                 // SAFETY: a block on our free list is ours, and its first word is its link.
@@ -269,10 +314,10 @@ impl Arena {
     /// A block that was not on the free list.
     #[inline(never)]
     fn allocate_anew(&mut self, pool: &ChunkPool, class: u8) -> Option<NonNull<u8>> {
-        let size = class_size(class);
-        let block = self.next_block(size);
-        if (block as usize) + size <= self.bump_end as usize {
-            self.bump = block.wrapping_add(size);
+        let (size, rest) = (class_size(class), &mut self.rests[class as usize / SIZES]);
+        let block = rest.next_block(size);
+        if (block as usize) + size <= rest.end as usize {
+            rest.next = block.wrapping_add(size);
             return NonNull::new(block);
         }
         self.allocate_slow(pool, class)
@@ -291,19 +336,12 @@ impl Arena {
         }
         // What is left of the old chunk is less than one block of this class; a store loses at most
         // that much per chunk.
-        let base = pool.allocate_chunk(self.chunk_size)?;
-        self.bump_end = base.as_ptr().wrapping_add(self.chunk_size);
-        self.bump = base.as_ptr().wrapping_add(class_size(class));
-        self.chunk_size = (self.chunk_size * 2).min(HUGE_PAGE);
+        let rest = &mut self.rests[class as usize / SIZES];
+        let base = pool.allocate_chunk(rest.chunk_size)?;
+        rest.end = base.as_ptr().wrapping_add(rest.chunk_size);
+        rest.next = base.as_ptr().wrapping_add(class_size(class));
+        rest.chunk_size = (rest.chunk_size * 2).min(HUGE_PAGE);
         Some(base)
-    }
-
-    /// Where the next block of this size would begin: blocks of whole cache lines lie on whole
-    /// lines.
-    #[inline]
-    fn next_block(&self, size: usize) -> *mut u8 {
-        let align = if size.is_multiple_of(CACHE_LINE) { CACHE_LINE } else { BLOCK_ALIGN };
-        self.bump.wrapping_add(self.bump.addr().wrapping_neg() & (align - 1))
     }
 
     /// Takes a block back.
@@ -357,6 +395,30 @@ mod tests {
             assert!(class == 0 || class_size(class - 1) < size);
         }
         assert_eq!(class_of(BLOCK_MAX + 1), None);
+    }
+
+    #[test]
+    fn regions_share_neither_chunks_nor_free_blocks() {
+        let (pool, mut arena) = (ChunkPool::new(), Arena::new());
+        let regions = [Region::Records, Region::Leaves, Region::InnerNodes];
+        let of_all = |arena: &mut Arena| {
+            regions.map(|region| arena.allocate_among(region, &pool, 1000, 8).expect("memory"))
+        };
+        let first = of_all(&mut arena);
+        assert_eq!(pool.bytes(), 3 * CHUNK_MIN as u64);
+        assert!(first.iter().all(|&(_, class)| class_size(class) == 1024));
+        for (block, class) in first {
+            // SAFETY: just allocated over the same pool, and not used again.
+            unsafe { arena.free(&pool, block, class, (1000, 8)) };
+        }
+        let again = regions.map(|region| {
+            let [one, other] = [(); 2].map(|()| arena.allocate_among(region, &pool, 1000, 8));
+            (one.expect("memory"), other.expect("memory"))
+        });
+        for (first, (freed, next)) in first.into_iter().zip(again) {
+            assert_eq!(freed, first, "the region's own free block");
+            assert_eq!(next.0.as_ptr(), first.0.as_ptr().wrapping_add(1024), "its own chunk");
+        }
     }
 
     #[test]

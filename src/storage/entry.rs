@@ -38,6 +38,7 @@ use super::Words;
 use super::hash_index::{Array, HashIndex, Inserted};
 use super::ordered_index::{Block, KeyOrder, Memory, OrderedIndex, Retired};
 use super::record::Record;
+use crate::reclaim::arena::Region;
 use crate::sync::fault::{self, Fault};
 use crate::sync::step::{self, Step};
 
@@ -61,8 +62,8 @@ pub(crate) enum Replaced<W: Words> {
 struct OrderedMemory<'a, M>(&'a mut M);
 
 impl<W: Words, M: Memory<Replaced<W>>> Memory<Retired<W>> for OrderedMemory<'_, M> {
-    fn allocate(&mut self, size: usize) -> Option<Block> {
-        self.0.allocate(size)
+    fn allocate(&mut self, region: Region, size: usize) -> Option<Block> {
+        self.0.allocate(region, size)
     }
 
     fn retire(&mut self, retired: Retired<W>) {

@@ -6,7 +6,7 @@ use super::ordered_index::{KeyOrder, OrderedIndex};
 use super::ordered_key::OrderedKey;
 use super::payload::{Key, Value};
 use super::record::{Head, Record};
-use super::version::{INLINE, Version};
+use super::version::{INLINE, INLINE_UNIT, Version};
 use crate::reclaim::arena::{Arena, BLOCK_ALIGN, ChunkPool, OWN_ALLOCATION, class_of, class_size};
 use crate::sync::roll::Roll;
 use std::any::{Any, TypeId};
@@ -14,12 +14,8 @@ use std::cmp;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// The farthest an inline version can lie from its record: its class counts 16-byte units.
-const INLINE_OFFSET_MAX: usize = 16 * u8::MAX as usize;
-
-const fn align_up(offset: usize, align: usize) -> usize {
-    offset.next_multiple_of(align)
-}
+/// The farthest an inline version can lie from its record.
+const INLINE_OFFSET_MAX: usize = INLINE_UNIT * u8::MAX as usize;
 
 /// How the keys of an ordered table compare.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +52,7 @@ pub(crate) struct Schema {
     /// Of the header and of a value of length 0.
     version_size: usize,
     value_align: usize,
+    value_unsized: bool,
     key_offset: usize,
     key_size: usize,
     key_align: usize,
@@ -72,8 +69,10 @@ impl Schema {
         Schema {
             types: (TypeId::of::<K>(), TypeId::of::<V>()),
             value_offset,
-            version_size: value_offset + V::SIZE,
+            // A value that is smaller than its place in the header leaves that as large as it is.
+            version_size: cmp::max(value_offset + V::SIZE, size_of::<Version<W>>()),
             value_align: V::ALIGN,
+            value_unsized: V::UNSIZED,
             key_offset: Record::<W>::key_offset::<K>(),
             key_size: K::SIZE,
             key_align: K::ALIGN,
@@ -98,7 +97,9 @@ impl Schema {
 
     /// Where the inline version lies in a record with a key of this length.
     fn inline_offset(&self, key_len: usize) -> usize {
-        align_up(self.key_offset + self.key_size + key_len, BLOCK_ALIGN)
+        // A mask, because the alignment is known at run time only: a division would be slow.
+        let mask = cmp::max(INLINE_UNIT, self.value_align) - 1;
+        (self.key_offset + self.key_size + key_len + mask) & !mask
     }
 
     /// Where the value of a version lies.
@@ -281,7 +282,7 @@ impl<W: Words> TableCore<W> {
         let fits = offset + size <= class_size(record.class);
         (fits && record.take_inline()).then(|| {
             let block = std::ptr::from_ref(record).cast_mut().cast::<u8>().wrapping_add(offset);
-            (NonNull::new(block).expect("inside a block"), (offset / 16) as u8)
+            (NonNull::new(block).expect("inside a block"), (offset / INLINE_UNIT) as u8)
         })
     }
 
@@ -311,7 +312,9 @@ impl<W: Words> TableCore<W> {
             // SAFETY: the offset lies within the block.
             let version: NonNull<Version<W>> = unsafe { block.add(offset) }.cast();
             // SAFETY: the block is ours, and large enough.
-            unsafe { version.write(Version::new((offset / 16) as u8, INLINE, len as u32)) };
+            unsafe {
+                version.write(Version::new((offset / INLINE_UNIT) as u8, INLINE, len as u32))
+            };
             Some(version)
         } else {
             self.allocate_apart(arena, pool, len, 0)
@@ -353,7 +356,13 @@ impl<W: Words> TableCore<W> {
             // SAFETY: the value is written and not used again.
             unsafe { discard(self.schema.value_at(version.as_ptr())) };
         }
-        let size = self.schema.version_size(header.len as usize);
+        let len = if self.schema.value_unsized {
+            // SAFETY: as above.
+            unsafe { Version::value_len(version.as_ptr()) }
+        } else {
+            0
+        };
+        let size = self.schema.version_size(len as usize);
         if let Some(record) = Self::record_of_inline(version) {
             // SAFETY: the record is still there by the caller's promise.
             unsafe { record.as_ref() }.return_inline();
@@ -370,8 +379,9 @@ impl<W: Words> TableCore<W> {
         // SAFETY: the caller holds the version.
         let header = unsafe { version.as_ref() };
         let inline = header.flags & INLINE != 0;
+        let distance = usize::from(header.class) * INLINE_UNIT;
         // SAFETY: an inline version lies at this distance from its record.
-        inline.then(|| unsafe { version.cast::<u8>().sub(usize::from(header.class) * 16) }.cast())
+        inline.then(|| unsafe { version.cast::<u8>().sub(distance) }.cast())
     }
 
     /// Marks a version that is about to wait in limbo.

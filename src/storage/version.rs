@@ -5,14 +5,18 @@ use super::decision::{Decision, Outcome};
 use super::payload::Value;
 use crate::limits::UNDECIDED_SPINS_MAX;
 use crate::sync::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
+use std::cell::UnsafeCell;
+use std::mem::{MaybeUninit, offset_of};
 use std::ptr::NonNull;
 
 const BY_TRANSACTION: u64 = 1;
 
 /// The key is absent from this version on.
 pub(crate) const TOMBSTONE: u8 = 1;
-/// The version lies in its record's block; `class` is its distance from the record in 16 bytes.
+/// The version lies in its record's block; `class` is its distance from the record in
+/// [`INLINE_UNIT`]s.
 pub(crate) const INLINE: u8 = 2;
+pub(crate) const INLINE_UNIT: usize = 8;
 
 /// When a version begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +27,8 @@ pub(crate) enum Stamp {
     By(*const Decision),
 }
 
-/// The header of a version; the value follows it in the same block.
+/// The header of a version; the value follows it in the same block. One that is content with the
+/// alignment begins in the header's last four bytes, which only an unsized value needs.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Version<W: Words> {
@@ -31,13 +36,14 @@ pub(crate) struct Version<W: Words> {
     /// from the pointer to the timestamp of that decision once, by whoever is first.
     stamp: AtomicU64,
     older: AtomicPtr<Version<W>>,
+    pub(crate) word: W::Version,
     pub(crate) class: u8,
     pub(crate) flags: u8,
     /// At most this many versions are below. A hint for reclamation and statistics.
     depth: AtomicU16,
-    /// The length of an unsized value.
-    pub(crate) len: u32,
-    pub(crate) word: W::Version,
+    /// The length of an unsized value, or where a sized one begins: a cell, because that may be one
+    /// whose contents change.
+    tail: UnsafeCell<MaybeUninit<u32>>,
 }
 
 impl<W: Words> Version<W> {
@@ -46,23 +52,51 @@ impl<W: Words> Version<W> {
         Version {
             stamp: AtomicU64::new(0),
             older: AtomicPtr::new(std::ptr::null_mut()),
+            word: W::Version::default(),
             class,
             flags,
             depth: AtomicU16::new(0),
-            len,
-            word: W::Version::default(),
+            tail: UnsafeCell::new(MaybeUninit::new(len)),
         }
     }
 
-    /// How far behind the header a value begins.
+    /// Where in a version its value begins.
     pub(crate) const fn value_offset<V: Value + ?Sized>() -> usize {
-        size_of::<Self>().next_multiple_of(V::ALIGN)
+        if V::UNSIZED || V::ALIGN > align_of::<u32>() {
+            size_of::<Self>().next_multiple_of(V::ALIGN)
+        } else {
+            offset_of!(Self, tail)
+        }
     }
 
     /// Where the value of a version lies, in a table whose values are `V`s.
     #[inline]
     pub(crate) fn value_at<V: Value + ?Sized>(this: *const Self) -> *mut u8 {
         this.cast_mut().cast::<u8>().wrapping_add(const { Self::value_offset::<V>() })
+    }
+
+    /// The value.
+    ///
+    /// # Safety
+    ///
+    /// The version is alive for `'t`, no tombstone, and of a table whose values are `V`s.
+    #[inline]
+    pub(crate) unsafe fn value<'t, V: Value + ?Sized>(this: *const Self) -> &'t V {
+        // SAFETY: the caller's promise.
+        let len = if V::UNSIZED { unsafe { Self::value_len(this) } } else { 0 };
+        // SAFETY: the caller's promise: the version's maker has put a value of this length there.
+        unsafe { V::view(Self::value_at::<V>(this), len) }
+    }
+
+    /// The length of an unsized value.
+    ///
+    /// # Safety
+    ///
+    /// The version is alive, and of a table whose values are unsized.
+    #[inline]
+    pub(crate) unsafe fn value_len(this: *const Self) -> u32 {
+        // SAFETY: the caller's promise: `new` has put it there, and nothing lies over it.
+        unsafe { (*this).tail.get().cast::<u32>().read() }
     }
 
     #[inline]

@@ -155,7 +155,9 @@ where
     W: Words,
 {
     const LINE: usize = 64;
-    let size = const { size_of::<Record<W>>() + K::SIZE + size_of::<Version<W>>() + V::SIZE };
+    let size = const {
+        Record::<W>::key_offset::<K>() + K::SIZE + Version::<W>::value_offset::<V>() + V::SIZE
+    };
     for line in first..size.div_ceil(LINE).min(4) {
         prefetch_line(record.cast::<u8>().wrapping_add(LINE * line));
     }

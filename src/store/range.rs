@@ -11,7 +11,6 @@ use super::{OrderedTable, Table, Transaction};
 use crate::error::TransactionError;
 use crate::protocol::access_set::RangeEntry;
 use crate::protocol::context::{Context, Worker};
-use crate::protocol::multi_version::visible_now;
 use crate::protocol::{Mvocc, Protocol, Step};
 use crate::storage::Words;
 use crate::storage::ordered_index::KeyOrder;
@@ -19,7 +18,7 @@ use crate::storage::ordered_key::OrderedKey;
 use crate::storage::payload::{Key, Value};
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
-use crate::storage::version::Version;
+use crate::storage::version::{Version, visible_at};
 use crate::sync::step::{self, Step as Point};
 use std::cmp;
 use std::convert::Infallible;
@@ -426,11 +425,13 @@ fn keep_visible<P: Protocol>(
     records: &[*mut Record<P::Words>],
     found: &mut [Found<P::Words>],
 ) -> usize {
+    let snapshot = cx.worker.snapshot;
     let merged = records.iter().map(|&record| (record, std::ptr::null_mut()));
     let Ok(len) = keep::<_, Infallible>(merged, found, |record| {
         step::at(Point::ReadWalk);
         // One that is out of use has no version.
-        Ok(visible_now(cx, record).0)
+        // SAFETY: as in `visible_now`.
+        Ok(unsafe { visible_at(record.head().version(), snapshot) }.0)
     });
     len
 }
@@ -443,9 +444,10 @@ fn keep<W: Words, E>(
     found: &mut [Found<W>],
     mut see: impl FnMut(&Record<W>) -> Result<*mut Version<W>, E>,
 ) -> Result<usize, E> {
-    let mut len = 0;
+    let room = found.len();
+    let mut places = found.iter_mut();
+    let Some(mut place) = places.next() else { return Ok(0) };
     for (record, written) in merged {
-        let Some(place) = found.get_mut(len) else { break };
         let version = if written.is_null() {
             // SAFETY: in the index when the walk came to it, and kept by the transaction's slot.
             see(unsafe { &*record })?
@@ -456,10 +458,13 @@ fn keep<W: Words, E>(
         // SAFETY: visible to this transaction or its own, hence alive.
         if !unsafe { version.as_ref() }.is_tombstone() {
             *place = (record, version);
-            len += 1;
+            match places.next() {
+                Some(next) => place = next,
+                None => return Ok(room),
+            }
         }
     }
-    Ok(len)
+    Ok(room - 1 - places.len())
 }
 
 impl<'t, K, V, P, const REVERSED: bool> Iterator for Range<'t, K, V, P, REVERSED>
@@ -487,10 +492,7 @@ where
         self.given += 1;
         // SAFETY: the version is visible at the transaction's published snapshot (or its own), so
         // it and its record stay until the transaction ends; the types are the table's.
-        let entry = unsafe {
-            let value = V::view(Version::value_at::<V>(version.as_ptr()), version.as_ref().len);
-            (Record::key(record), value)
-        };
+        let entry = unsafe { (Record::key(record), Version::value(version.as_ptr())) };
         Some(Ok(entry))
     }
 }

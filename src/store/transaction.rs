@@ -293,8 +293,7 @@ impl<'s, P: Protocol> Transaction<'s, P> {
         // so it stays until the transaction ends, which the reference cannot outlive.
         let header = unsafe { header.as_ref() };
         // SAFETY: as above; versions of this table hold a `V`, unless they are tombstones.
-        (!header.is_tombstone())
-            .then(|| unsafe { V::view(Version::value_at::<V>(version), header.len) })
+        (!header.is_tombstone()).then(|| unsafe { Version::value(version) })
     }
 
     /// Sets the value of a key, whether it is present or not.

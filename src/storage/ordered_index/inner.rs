@@ -3,6 +3,7 @@
 use super::memory::NodeMemory;
 use super::node::{Entry, FANOUT, FROZEN_LINK, Fence, Link, Node, OwnedNode, prefetch};
 use super::{KeyOrder, Sought};
+use crate::reclaim::arena::Region;
 use crate::storage::Words;
 use crate::storage::record::Record;
 use crate::sync::fault::{self, Fault};
@@ -90,7 +91,7 @@ impl<W: Words> Inner<W> {
             inner.heads[at] = fence.head_behind(inner.node.skip, order);
             inner.fences[at] = fence.record;
         }
-        OwnedNode::allocate(inner, memory)
+        OwnedNode::allocate(inner, Region::InnerNodes, memory)
     }
 
     /// Asks for what a search reads, all links among it: which of them it follows is known when it

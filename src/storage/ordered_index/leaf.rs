@@ -6,6 +6,7 @@
 use super::memory::NodeMemory;
 use super::node::{ENTRIES, Entry, FROZEN_LINK, Fence, Node, OwnedNode, SLOTS, SORTED, prefetch};
 use super::{KeyOrder, Sought};
+use crate::reclaim::arena::Region;
 use crate::storage::Words;
 use crate::storage::record::Record;
 use crate::sync::fault::{self, Fault};
@@ -96,7 +97,7 @@ impl<W: Words> Leaf<W> {
             leaf.heads[at] = entry.head_behind(leaf.node.skip, order);
             leaf.records[at] = entry.record;
         }
-        OwnedNode::allocate(leaf, memory)
+        OwnedNode::allocate(leaf, Region::Leaves, memory)
     }
 
     fn with_node(node: Node<W>, state: u64) -> Self {

@@ -1,12 +1,12 @@
 //! Where the nodes of an ordered index come from, and where they go.
 //!
-//! Nodes lie in the arena of whoever builds them, as records and versions do: in huge pages, which
-//! a descent needs few translations for. Only an index's first leaf, which is made before there is
+//! Nodes lie in the arena of whoever builds them, as records and versions do, but leaves among
+//! leaves and inner nodes among inner nodes: a descent needs few address translations for them. Only an index's first leaf, which is made before there is
 //! a worker, has an allocation of its own.
 
 use super::Retired;
 use super::node::LINE;
-use crate::reclaim::arena::{Arena, BLOCK_ALIGN, ChunkPool, OWN_ALLOCATION};
+use crate::reclaim::arena::{Arena, BLOCK_ALIGN, ChunkPool, OWN_ALLOCATION, Region};
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
 
@@ -16,9 +16,9 @@ pub(crate) type Block = (NonNull<u8>, u8);
 /// What a change of an index needs besides the index: blocks for new nodes, and somebody who takes
 /// what is out of use, `R`.
 pub(crate) trait Memory<R> {
-    /// A block for a node of `size` bytes, which are whole cache lines; `None` if there is no
-    /// memory.
-    fn allocate(&mut self, size: usize) -> Option<Block>;
+    /// A block for a node of `size` bytes, which are whole cache lines, in this region; `None` if
+    /// there is no memory.
+    fn allocate(&mut self, region: Region, size: usize) -> Option<Block>;
 
     /// Takes what nobody who begins now can reach.
     fn retire(&mut self, retired: R);
@@ -35,8 +35,8 @@ pub(crate) struct ArenaMemory<'a, F> {
 }
 
 impl<R, F: FnMut(R)> Memory<R> for ArenaMemory<'_, F> {
-    fn allocate(&mut self, size: usize) -> Option<Block> {
-        block_of_lines(self.arena, self.pool, size)
+    fn allocate(&mut self, region: Region, size: usize) -> Option<Block> {
+        block_of_lines(self.arena, region, self.pool, size)
     }
 
     fn retire(&mut self, retired: R) {
@@ -46,10 +46,15 @@ impl<R, F: FnMut(R)> Memory<R> for ArenaMemory<'_, F> {
 
 /// A block of the arena.
 #[inline(never)]
-fn block_of_lines(arena: &mut Arena, pool: &ChunkPool, size: usize) -> Option<Block> {
+fn block_of_lines(
+    arena: &mut Arena,
+    region: Region,
+    pool: &ChunkPool,
+    size: usize,
+) -> Option<Block> {
     debug_assert!(size.is_multiple_of(LINE));
     // The class of whole cache lines is whole lines as well, and its blocks lie on them.
-    let (block, class) = arena.allocate(pool, size, BLOCK_ALIGN)?;
+    let (block, class) = arena.allocate_among(region, pool, size, BLOCK_ALIGN)?;
     debug_assert!(block.addr().get().is_multiple_of(LINE));
     Some((block, class))
 }
@@ -83,7 +88,7 @@ pub(crate) struct OwnMemory<F>(pub(crate) F);
 
 #[cfg(test)]
 impl<R, F: FnMut(R)> Memory<R> for OwnMemory<F> {
-    fn allocate(&mut self, size: usize) -> Option<Block> {
+    fn allocate(&mut self, _region: Region, size: usize) -> Option<Block> {
         own_block(size)
     }
 

@@ -4,7 +4,7 @@ use super::inner::Inner;
 use super::leaf::Leaf;
 use super::memory::{Block, NodeMemory, free_own_block, own_block};
 use super::{KeyOrder, Sought};
-use crate::reclaim::arena::{Arena, ChunkPool, OWN_ALLOCATION, class_of, class_size};
+use crate::reclaim::arena::{Arena, ChunkPool, OWN_ALLOCATION, Region, class_of, class_size};
 use crate::storage::Words;
 use crate::storage::hash_index::prefetch_line;
 use crate::storage::record::Record;
@@ -217,8 +217,12 @@ unsafe impl<W: Words> Send for OwnedNode<W> {}
 
 impl<W: Words> OwnedNode<W> {
     /// Moves a leaf or an inner node, whose first field is its `Node`, to a block of `memory`.
-    pub(super) fn allocate<T>(node: T, memory: &mut NodeMemory<'_, W>) -> Option<Self> {
-        Some(Self::place(node, memory.allocate(size_of::<T>())?))
+    pub(super) fn allocate<T>(
+        node: T,
+        region: Region,
+        memory: &mut NodeMemory<'_, W>,
+    ) -> Option<Self> {
+        Some(Self::place(node, memory.allocate(region, size_of::<T>())?))
     }
 
     /// As [`OwnedNode::allocate`], to an allocation of its own.

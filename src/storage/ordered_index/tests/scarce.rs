@@ -1,6 +1,7 @@
 //! Inserts and removals for which there is no memory.
 
 use super::*;
+use crate::reclaim::arena::Region;
 
 /// Memory for so many nodes, and what was handed out.
 struct Scarce {
@@ -9,7 +10,7 @@ struct Scarce {
 }
 
 impl Memory<Retired<NoWords>> for Scarce {
-    fn allocate(&mut self, size: usize) -> Option<Block> {
+    fn allocate(&mut self, _region: Region, size: usize) -> Option<Block> {
         self.left = self.left.checked_sub(1)?;
         memory::own_block(size)
     }
