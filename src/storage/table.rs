@@ -475,3 +475,6 @@ impl<W: Words> Drop for TableCore<W> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
