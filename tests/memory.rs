@@ -5,8 +5,8 @@
 //! One key's chain holds the newest version, one version for each open snapshot that sees an older
 //! one, and those that were overwritten since the last look at it: `VOLUNTEER_DEPTH` (8) at most
 //! when one thread writes, because whoever makes a chain that long prunes it. So 16 is a handful
-//! with room for two snapshots. The arenas take memory in chunks of 256 KiB, of which each worker
-//! holds a few.
+//! with room for two snapshots. The arenas take memory in chunks of 64 KiB to 2 MiB, of which each
+//! worker holds a few.
 
 use chronolith::{Stats, Store, Table, Transaction};
 use std::sync::mpsc;

@@ -8,9 +8,9 @@
 //! another deletes.
 //!
 //! Chunks are aligned to huge pages and ask for them: random access over a large store is bound by
-//! address translation otherwise. For the same reason nodes lie in chunks of their own: a host that
-//! backs a guest's huge pages with small ones translates each of those, and among records nearly
-//! every node would have one to itself.
+//! address translation otherwise. For the same reason nodes lie in chunks of their own: where a
+//! host backs a guest's huge pages with small ones, nearly every node would have a translation to
+//! itself among records.
 
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use std::alloc::{Layout, alloc, dealloc};
@@ -225,12 +225,11 @@ pub(crate) fn advise_huge_pages(base: *mut u8, len: usize) {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn advise_huge_pages(_base: *mut u8, _len: usize) {}
 
-/// What is left of a region's newest chunk, and how large the next one will be.
+/// What is left of a region's newest chunk.
 #[derive(Clone, Copy)]
 struct Rest {
     next: *mut u8,
     end: *mut u8,
-    chunk_size: usize,
 }
 
 impl Rest {
@@ -256,20 +255,22 @@ struct FreeList {
 pub(crate) struct Arena {
     free: [FreeList; CLASSES],
     rests: [Rest; REGIONS],
+    /// How large the next chunk will be, of whatever region: a large store's nodes lie in huge
+    /// pages, too.
+    chunk_size: usize,
 }
 
 impl std::fmt::Debug for Arena {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let chunk_sizes = self.rests.map(|rest| rest.chunk_size);
-        f.debug_struct("Arena").field("chunk_sizes", &chunk_sizes).finish_non_exhaustive()
+        f.debug_struct("Arena").field("chunk_size", &self.chunk_size).finish_non_exhaustive()
     }
 }
 
 impl Arena {
     pub(crate) fn new() -> Self {
         let empty = FreeList { active: ptr::null_mut(), active_len: 0, spare: ptr::null_mut() };
-        let rest = Rest { next: ptr::null_mut(), end: ptr::null_mut(), chunk_size: CHUNK_MIN };
-        Arena { free: [empty; CLASSES], rests: [rest; REGIONS] }
+        let rest = Rest { next: ptr::null_mut(), end: ptr::null_mut() };
+        Arena { free: [empty; CLASSES], rests: [rest; REGIONS], chunk_size: CHUNK_MIN }
     }
 
     /// A block of `size` bytes aligned to `align`, and its class. `None` when there is no memory.
@@ -337,10 +338,10 @@ impl Arena {
         // What is left of the old chunk is less than one block of this class; a store loses at most
         // that much per chunk.
         let rest = &mut self.rests[class as usize / SIZES];
-        let base = pool.allocate_chunk(rest.chunk_size)?;
-        rest.end = base.as_ptr().wrapping_add(rest.chunk_size);
+        let base = pool.allocate_chunk(self.chunk_size)?;
+        rest.end = base.as_ptr().wrapping_add(self.chunk_size);
         rest.next = base.as_ptr().wrapping_add(class_size(class));
-        rest.chunk_size = (rest.chunk_size * 2).min(HUGE_PAGE);
+        self.chunk_size = (self.chunk_size * 2).min(HUGE_PAGE);
         Some(base)
     }
 
@@ -348,8 +349,9 @@ impl Arena {
     ///
     /// # Safety
     ///
-    /// The block came from `allocate` of an arena over the same pool with this class (and, for
-    /// [`OWN_ALLOCATION`], this size and alignment), and nobody else can reach it any more.
+    /// The block came from `allocate` or `allocate_among` of an arena over the same pool with this
+    /// class (and, for [`OWN_ALLOCATION`], this size and alignment), and nobody else can reach it
+    /// any more.
     #[inline]
     pub(crate) unsafe fn free(
         &mut self,
@@ -405,7 +407,7 @@ mod tests {
             regions.map(|region| arena.allocate_among(region, &pool, 1000, 8).expect("memory"))
         };
         let first = of_all(&mut arena);
-        assert_eq!(pool.bytes(), 3 * CHUNK_MIN as u64);
+        assert_eq!(pool.bytes(), (1 + 2 + 4) * CHUNK_MIN as u64);
         assert!(first.iter().all(|&(_, class)| class_size(class) == 1024));
         for (block, class) in first {
             // SAFETY: just allocated over the same pool, and not used again.

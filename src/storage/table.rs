@@ -6,7 +6,7 @@ use super::ordered_index::{KeyOrder, OrderedIndex};
 use super::ordered_key::OrderedKey;
 use super::payload::{Key, Value};
 use super::record::{Head, Record};
-use super::version::{INLINE, INLINE_UNIT, Version};
+use super::version::{INLINE, INLINE_UNIT, Version, inline_offset};
 use crate::reclaim::arena::{Arena, BLOCK_ALIGN, ChunkPool, OWN_ALLOCATION, class_of, class_size};
 use crate::sync::roll::Roll;
 use std::any::{Any, TypeId};
@@ -65,6 +65,7 @@ pub(crate) struct Schema {
 
 impl Schema {
     fn new<K: Key + ?Sized, V: Value + ?Sized, W: Words>() -> Self {
+        const { assert!(align_of::<Version<W>>() <= INLINE_UNIT, "inline versions are aligned") };
         let value_offset = Version::<W>::value_offset::<V>();
         Schema {
             types: (TypeId::of::<K>(), TypeId::of::<V>()),
@@ -97,9 +98,7 @@ impl Schema {
 
     /// Where the inline version lies in a record with a key of this length.
     fn inline_offset(&self, key_len: usize) -> usize {
-        // A mask, because the alignment is known at run time only: a division would be slow.
-        let mask = cmp::max(INLINE_UNIT, self.value_align) - 1;
-        (self.key_offset + self.key_size + key_len + mask) & !mask
+        inline_offset(self.key_offset + self.key_size + key_len, self.value_align)
     }
 
     /// Where the value of a version lies.
@@ -357,7 +356,7 @@ impl<W: Words> TableCore<W> {
             unsafe { discard(self.schema.value_at(version.as_ptr())) };
         }
         let len = if self.schema.value_unsized {
-            // SAFETY: as above.
+            // SAFETY: the caller's version is alive, and this table's.
             unsafe { Version::value_len(version.as_ptr()) }
         } else {
             0

@@ -18,6 +18,15 @@ pub(crate) const TOMBSTONE: u8 = 1;
 pub(crate) const INLINE: u8 = 2;
 pub(crate) const INLINE_UNIT: usize = 8;
 
+/// How far behind its record an inline version lies whose value has this alignment; the key ends
+/// `key_end` bytes behind the record's beginning.
+#[inline(always)]
+pub(crate) const fn inline_offset(key_end: usize, value_align: usize) -> usize {
+    // A mask, because a division by an alignment that is known at run time only would be slow.
+    let mask = if value_align > INLINE_UNIT { value_align - 1 } else { INLINE_UNIT - 1 };
+    (key_end + mask) & !mask
+}
+
 /// When a version begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stamp {

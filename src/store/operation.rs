@@ -10,7 +10,7 @@ use crate::storage::hash_index::{Lookup, Witness, prefetch_line};
 use crate::storage::payload::{Key, Value};
 use crate::storage::record::Record;
 use crate::storage::table::TableCore;
-use crate::storage::version::{TOMBSTONE, Version};
+use crate::storage::version::{TOMBSTONE, Version, inline_offset};
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::ptr::NonNull;
@@ -156,7 +156,8 @@ where
 {
     const LINE: usize = 64;
     let size = const {
-        Record::<W>::key_offset::<K>() + K::SIZE + Version::<W>::value_offset::<V>() + V::SIZE
+        let version = inline_offset(Record::<W>::key_offset::<K>() + K::SIZE, V::ALIGN);
+        version + Version::<W>::value_offset::<V>() + V::SIZE
     };
     for line in first..size.div_ceil(LINE).min(4) {
         prefetch_line(record.cast::<u8>().wrapping_add(LINE * line));
@@ -217,7 +218,7 @@ where
         .allocate_version(&mut cx.worker.arena, &cx.core.pool, record, len, flags)
         .ok_or(Error::OutOfMemory)?;
     if let Some(value) = value {
-        // SAFETY: the block has room for a value of this length behind the header.
+        // SAFETY: the block has room for a value of this length, at an address that suits it.
         unsafe { V::write(value, Version::value_at::<V>(version.as_ptr())) };
     }
     count_version(cx, core, len);
@@ -300,7 +301,7 @@ where
     let (record, version) = core
         .allocate_record::<K>(&mut cx.worker.arena, &cx.core.pool, key, home.hash, len)
         .ok_or(Error::OutOfMemory)?;
-    // SAFETY: the block has room for a value of this length behind the header.
+    // SAFETY: the block has room for a value of this length, at an address that suits it.
     unsafe { V::write(value, Version::value_at::<V>(version.as_ptr())) };
     count_version(cx, core, len);
     cx.tallies.records_made.add(1);

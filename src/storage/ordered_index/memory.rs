@@ -1,8 +1,9 @@
 //! Where the nodes of an ordered index come from, and where they go.
 //!
 //! Nodes lie in the arena of whoever builds them, as records and versions do, but leaves among
-//! leaves and inner nodes among inner nodes: a descent needs few address translations for them. Only an index's first leaf, which is made before there is
-//! a worker, has an allocation of its own.
+//! leaves and inner nodes among inner nodes: a descent needs few address translations for them.
+//! Only an index's first leaf, which is made before there is a worker, has an allocation of its
+//! own.
 
 use super::Retired;
 use super::node::LINE;

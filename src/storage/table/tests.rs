@@ -51,7 +51,9 @@ impl<W: Words> Layouts<W> {
         assert_eq!(header.head().version(), first.as_ptr());
         assert_eq!((header.hash, header.table), (u32::MAX, 7));
         let in_record = TableCore::record_of_inline(first);
-        assert_eq!(in_record, (V::ALIGN <= BLOCK_ALIGN).then_some(record));
+        let offset = table.schema.inline_offset(K::len(&key()));
+        let fits = V::ALIGN <= BLOCK_ALIGN && offset <= 8 * 255;
+        assert_eq!(in_record, fits.then_some(record));
 
         let second = table.allocate_version(arena, pool, header, len, 0).expect("memory");
         assert_eq!(TableCore::record_of_inline(second), None, "the record's space is in use");
@@ -84,6 +86,16 @@ impl<W: Words> Layouts<W> {
         let before = shown();
         let at = Version::value_at::<V>(version.as_ptr());
         assert_eq!(at.addr() % V::ALIGN, 0, "aligned");
+        if header.class != OWN_ALLOCATION {
+            let (block, class) = match TableCore::record_of_inline(version) {
+                // SAFETY: alive, as the version is.
+                Some(record) => (record.addr(), unsafe { record.as_ref() }.class),
+                None => (version.addr(), header.class),
+            };
+            let block_end = block.get() + class_size(class);
+            let value_end = at.addr() + cmp::max(V::SIZE, V::len(&value()));
+            assert!(value_end <= block_end, "the value ends behind its block");
+        }
         // SAFETY: the block has room for a value of this length.
         unsafe { V::write(value(), at) };
         assert_eq!(shown(), before, "the value lies over the header");
@@ -117,8 +129,8 @@ impl<W: Words> Layouts<W> {
         Self::check_values::<u32>(|| 0x5A5A_5A5A);
         Self::check_values::<u64>(|| 0x5A5A_5A5A_5A5A_5A5A);
         Self::check_values::<Aligned16>(|| Aligned16([0x5A; 20]));
-        for len in 0..20 {
-            Self::check_values::<[u8]>(|| &[0x5A; 20][..len]);
+        for len in (0..20).chain(1980..2060) {
+            Self::check_values::<[u8]>(|| &[0x5A; 2060][..len]);
         }
     }
 }
