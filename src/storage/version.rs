@@ -36,8 +36,8 @@ pub(crate) enum Stamp {
     By(*const Decision),
 }
 
-/// The header of a version; the value follows it in the same block. One that is content with the
-/// alignment begins in the header's last four bytes, which only an unsized value needs.
+/// The header of a version; the value follows it in the same block. A sized one of alignment 4 or
+/// less begins in the header's last four bytes, where an unsized one has its length.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Version<W: Words> {
