@@ -430,7 +430,8 @@ fn keep_visible<P: Protocol>(
     let Ok(len) = keep::<_, Infallible>(merged, found, |record| {
         step::at(Point::ReadWalk);
         // One that is out of use has no version.
-        // SAFETY: as in `visible_now`.
+        // SAFETY: this step is pinned, the snapshot is published, and the head was loaded after it
+        // was drawn.
         Ok(unsafe { visible_at(record.head().version(), snapshot) }.0)
     });
     len
